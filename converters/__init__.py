@@ -1,0 +1,1 @@
+"""Converters: one module each, found through entry points."""

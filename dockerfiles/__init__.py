@@ -1,0 +1,1 @@
+"""Files that describe container images."""

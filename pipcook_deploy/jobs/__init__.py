@@ -1,0 +1,1 @@
+"""Child processes that do the heavy work, several at once."""

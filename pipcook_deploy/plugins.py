@@ -1,0 +1,50 @@
+"""Converters, runtimes and targets are found through entry points, so that other packages can add some."""
+
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
+
+from pipcook_deploy.errors import UsageError
+from pipcook_deploy.text import did_you_mean
+
+if TYPE_CHECKING:
+    from pipcook_deploy.converter import Converter
+    from pipcook_deploy.runtime import Runtime
+    from pipcook_deploy.target import Target
+
+CONVERTERS = "pipcook_deploy.converters"
+TARGETS = "pipcook_deploy.targets"
+RUNTIMES = "pipcook_deploy.runtimes"
+
+
+def names(group: str) -> list[str]:
+    """Names of the installed plugins of a group, sorted."""
+    return sorted(_points(group))
+
+
+def converter(name: str) -> type["Converter"]:
+    """The converter class that writes format `name`."""
+    return _load(CONVERTERS, name, "converter")  # type: ignore[return-value]
+
+
+def target(name: str) -> type["Target"]:
+    """The target class called `name`."""
+    return _load(TARGETS, name, "target")  # type: ignore[return-value]
+
+
+def runtimes() -> list[type["Runtime"]]:
+    """Every installed runtime class."""
+    return [_load(RUNTIMES, name, "runtime") for name in names(RUNTIMES)]  # type: ignore[misc]
+
+
+def _points(group: str) -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=group)}
+
+
+def _load(group: str, name: str, kind: str) -> object:
+    points = _points(group)
+    if name not in points:
+        raise UsageError(
+            f"there is no {kind} called {name!r}{did_you_mean(name, points)}",
+            "run: pipcook-deploy plugins",
+        )
+    return points[name].load()

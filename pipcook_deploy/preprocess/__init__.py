@@ -1,0 +1,1 @@
+"""Declared preprocessing: a closed set of operations with exact formulas, run the same everywhere."""

@@ -1,0 +1,24 @@
+"""The interface of what runs a model, for verification."""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from pipcook_deploy.artifact import Artifact
+from pipcook_deploy.model import Model
+
+Tensors = dict[str, Any]  # name in the spec -> numpy array, batch axis first
+
+
+class Runtime(ABC):
+    """Runs models of one or more formats in the runtime that runs them in production."""
+
+    name: ClassVar[str]
+    formats: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def run_artifact(self, artifact: Artifact, inputs: Tensors) -> Tensors:
+        """Outputs by the spec's names, for inputs by the spec's names."""
+
+    @abstractmethod
+    def run_model(self, model: Model, inputs: Tensors) -> Tensors:
+        """The same for a source model: this is the truth that artifacts are compared with."""

@@ -1,0 +1,1 @@
+"""What runs a model, for verification: one module each."""

@@ -1,0 +1,37 @@
+"""The interface of a target: it packages a bundle for a place where it will run."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from pipcook_deploy.options import Options
+
+if TYPE_CHECKING:
+    from pipcook_deploy.bundle import Bundle
+
+
+@dataclass(frozen=True)
+class Package:
+    """What a target wrote, and the command that starts it."""
+
+    target: str
+    path: Path
+    command: tuple[str, ...]
+
+
+class Target(Options):
+    """Packages a bundle. Its fields are its options.
+
+    `render` is pure: bundle in, file contents out. `package` writes them beside the bundle's files.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def render(self, bundle: "Bundle") -> dict[str, str]:
+        """Files to write, by relative path."""
+
+    @abstractmethod
+    def package(self, bundle: "Bundle", into: Path) -> Package:
+        """Write the package into `into`, which must not exist; whole or not at all."""
