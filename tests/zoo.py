@@ -194,7 +194,19 @@ def _application(name: str) -> "keras.Model":
         # the applications name their input otherwise in their structure: a list of one
         return k.Model(image, model.output, name=name.lower())
 
-    return _build(make)
+    return _unsaturated(_build(make))
+
+
+def _unsaturated(model: Any) -> Any:
+    """Scale the classifier to logits of deviation one: a saturated softmax hides differences."""
+    import keras
+
+    head = model.layers[-1]
+    features = keras.Model(model.inputs, head.input)
+    values = outputs_of(features, sample_inputs(model, 4, seed=SEED + 2))[0]
+    kernel, bias = head.get_weights()
+    head.set_weights([kernel / np.std(values @ kernel), bias])
+    return model
 
 
 def mobilenet_v2() -> "keras.Model":
