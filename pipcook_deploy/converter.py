@@ -27,6 +27,10 @@ class Converter(Options):
         """The model format of the result, as `Model.format` spells it."""
         return self.format
 
+    def needs_tensorflow(self, source_format: str) -> bool:
+        """Whether reading `source_format` takes a process with TensorFlow in it."""
+        return True
+
     @abstractmethod
     def convert(self, model: Model, into: Path) -> Artifact:
         """Write below `into`, an existing empty folder, and nowhere else.

@@ -63,6 +63,10 @@ class VerificationError(DeployError):
     exit_code = 5
 
 
+class UnsupportedRuntimeError(VerificationError):
+    """A runtime lacks what the artifact needs (a kernel, an op): named, and never taken for a pass."""
+
+
 class MissingDependencyError(DeployError):
     """A package or program that this step needs is not installed."""
 

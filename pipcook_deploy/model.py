@@ -33,3 +33,25 @@ class Model:
     def with_spec(self, **changes: Any) -> "Model":
         """The same model with parts of its spec replaced."""
         return replace(self, spec=self.spec.with_changes(**changes))
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data, for a worker."""
+        return {
+            "path": str(self.path),
+            "format": self.format,
+            "spec": self.spec.model_dump(mode="json"),
+            "source_hash": self.source_hash,
+            "trusted": self.trusted,
+            "signature": self.signature,
+            "details": self.details,
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Model":
+        """The inverse of `to_json`."""
+        return cls(
+            **(
+                data
+                | {"path": Path(data["path"]), "spec": ModelSpec.model_validate(data["spec"])}
+            )
+        )

@@ -14,6 +14,16 @@ class Runtime(ABC):
 
     name: ClassVar[str]
     formats: ClassVar[tuple[str, ...]]
+    heavy: ClassVar[bool] = False  # needs TensorFlow in the process
+    slow: bool = False  # golden samples only, not the whole evaluation set
+
+    @classmethod
+    def variants(cls) -> tuple["Runtime", ...]:
+        """Every way this runtime is run.
+
+        The first must work; another may raise `UnsupportedRuntimeError`, which the manifest records.
+        """
+        return (cls(),)
 
     @abstractmethod
     def run_artifact(self, artifact: Artifact, inputs: Tensors) -> Tensors:

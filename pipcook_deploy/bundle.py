@@ -1,0 +1,121 @@
+"""A bundle on disk: opened, checked byte by byte, and handed to servers and targets."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipcook_deploy.artifact import Artifact
+from pipcook_deploy.errors import BundleError
+from pipcook_deploy.files import files_below, sha256
+from pipcook_deploy.manifest import ArtifactEntry, FileEntry, Manifest
+from pipcook_deploy.runtime import Tensors
+from pipcook_deploy.spec import ModelSpec
+from pipcook_deploy.tensors import load_tensors
+
+MANIFEST = "manifest.json"
+CARD = "MODEL_CARD.md"
+SUMS = "SHA256SUMS"  # as `sha256sum --check` reads it
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A folder that holds artifacts, golden samples and the manifest that proves them."""
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, path: Path | str) -> "Bundle":
+        """Read the manifest only; `check_files` looks at the bytes.
+
+        Raises `BundleError` if the folder is not a bundle.
+        """
+        path = Path(path)
+        return cls(path, Manifest.load(path / MANIFEST))
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model is."""
+        return self.manifest.spec
+
+    @property
+    def formats(self) -> list[str]:
+        """Formats of the artifacts, in the manifest's order."""
+        return [entry.format for entry in self.manifest.artifacts]
+
+    def entry(self, format: str) -> ArtifactEntry:
+        """The manifest's row for a format; raises `BundleError` if there is none."""
+        for entry in self.manifest.artifacts:
+            if entry.format == format:
+                return entry
+        raise BundleError(
+            f"{self.path}: has no {format} artifact (it has {', '.join(self.formats) or 'none'})",
+            f"make it: pipcook-deploy convert MODEL --to {format} --out {self.path}",
+        )
+
+    def artifact(self, format: str) -> Artifact:
+        """The artifact of a format, as runtimes take it."""
+        return self.entry(format).artifact(self.path)
+
+    def golden_inputs(self) -> Tensors:
+        """Golden inputs by the spec's names."""
+        return load_tensors(self.path / "samples" / "inputs")
+
+    def golden_outputs(self) -> Tensors:
+        """The source's own answers to them."""
+        return load_tensors(self.path / "samples" / "outputs")
+
+    def check_files(self) -> None:
+        """Compare every file with the manifest and the sums.
+
+        Raises `BundleError` that lists every file that is missing, changed, or not of the bundle.
+        """
+        wrong = [*self._wrong_sums(), *self._wrong_files()]
+        if wrong:
+            raise BundleError(
+                "\n".join(f"{self.path}: {line}" for line in dict.fromkeys(wrong)),
+                "the bundle was changed after it was made: make it again, or copy it again",
+            )
+
+    def _expected(self) -> dict[str, FileEntry]:
+        found = {CARD: self.manifest.card}
+        for artifact in self.manifest.artifacts:
+            for file in artifact.files:
+                found[f"artifacts/{artifact.format}/{file.path}"] = file
+        for file in self.manifest.samples.files:
+            found[f"samples/{file.path}"] = file
+        return found
+
+    def _wrong_files(self) -> list[str]:
+        expected = self._expected()
+        present = {path.relative_to(self.path).as_posix() for path in files_below(self.path)}
+        wrong = [f"{name}: is missing" for name in sorted(expected.keys() - present)]
+        extra = present - expected.keys() - {MANIFEST, SUMS}
+        wrong += [f"{name}: does not belong to the bundle" for name in sorted(extra)]
+        for name in sorted(expected.keys() & present):
+            if sha256(self.path / name) != expected[name].sha256:
+                wrong.append(f"{name}: was changed (its sha256 is not the manifest's)")
+        return wrong
+
+    def _wrong_sums(self) -> list[str]:
+        try:
+            text = (self.path / SUMS).read_bytes()
+        except OSError:
+            return [f"{SUMS}: is missing"]
+        # Comparing the whole text finds a changed byte in the sums, in the manifest, or in any file.
+        if text == sums(self.path):
+            return []
+        listed = dict(
+            reversed(line.split("  ", 1))
+            for line in text.decode(errors="replace").splitlines()
+            if "  " in line
+        )
+        if listed.get(MANIFEST) != sha256(self.path / MANIFEST):
+            return [f"{MANIFEST}: was changed (its sha256 is not that of {SUMS})"]
+        return [f"{SUMS}: does not fit the files"]
+
+
+def sums(folder: Path) -> bytes:
+    """The content of `SHA256SUMS` for a bundle as it lies there."""
+    names = [path.relative_to(folder).as_posix() for path in files_below(folder)]
+    rows = [f"{sha256(folder / name)}  {name}\n" for name in names if name != SUMS]
+    return "".join(rows).encode()

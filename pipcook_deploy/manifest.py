@@ -1,0 +1,191 @@
+"""The manifest of a bundle: everything known about it, as versioned data.
+
+`manifest.schema.json` beside this file is its JSON schema, made from these classes by
+`python -m pipcook_deploy.manifest`.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, JsonValue, ValidationError
+
+from pipcook_deploy.artifact import Artifact, Binding
+from pipcook_deploy.compare import Tolerance
+from pipcook_deploy.errors import BundleError
+from pipcook_deploy.options import Options
+from pipcook_deploy.spec import ModelSpec
+
+MANIFEST_VERSION = 1
+SCHEMA = Path(__file__).with_name("manifest.schema.json")
+
+
+class FileEntry(Options):
+    """A file of the bundle. Sizes are bytes; `gzip` and `brotli` are what the wire would carry."""
+
+    path: str
+    size: int
+    gzip: int
+    brotli: int
+    sha256: str
+
+
+class TensorBinding(Options):
+    """A tensor by the spec's name and by the artifact's own."""
+
+    name: str
+    tensor: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+
+class OutputEntry(Options):
+    """How one output of an artifact differs from the source's."""
+
+    name: str
+    max_abs: float | None
+    max_rel: float | None
+    agreement: float | None
+    worst_sample: int
+    passed: bool
+    reason: str | None
+
+
+class VerificationEntry(Options):
+    """One artifact in one runtime. `unsupported` says why that runtime cannot run it."""
+
+    runtime: str
+    status: Literal["passed", "failed", "unsupported"]
+    samples: int
+    tolerance: Tolerance
+    outputs: tuple[OutputEntry, ...] = ()
+    accuracy: float | None = None
+    reason: str | None = None
+
+
+class ArtifactEntry(Options):
+    """An artifact: its files below `artifacts/<format>/` and the proof that it answers right."""
+
+    format: str
+    model_format: str
+    entry: str
+    precision: str
+    chain: tuple[str, ...]
+    options: dict[str, JsonValue]
+    inputs: tuple[TensorBinding, ...]
+    outputs: tuple[TensorBinding, ...]
+    details: dict[str, JsonValue]
+    files: tuple[FileEntry, ...]
+    verification: tuple[VerificationEntry, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk."""
+        return sum(file.size for file in self.files)
+
+    @property
+    def wire_size(self) -> int:
+        """Bytes on the wire, as brotli."""
+        return sum(file.brotli for file in self.files)
+
+    @property
+    def accuracy(self) -> float | None:
+        """Of the runtime that judged the most samples."""
+        rated = [entry for entry in self.verification if entry.accuracy is not None]
+        return max(rated, key=lambda entry: entry.samples).accuracy if rated else None
+
+    @property
+    def largest_difference(self) -> float:
+        """Over every output in every runtime that runs it."""
+        rows = [row for entry in self.verification for row in entry.outputs]
+        return max((float("inf") if r.max_abs is None else r.max_abs for r in rows), default=0.0)
+
+    def artifact(self, bundle: Path) -> Artifact:
+        """As the runtimes take it."""
+
+        def bindings(rows: tuple[TensorBinding, ...]) -> tuple[Binding, ...]:
+            return tuple(Binding(row.name, row.tensor, row.dtype, row.shape) for row in rows)
+
+        return Artifact(
+            format=self.format,
+            model_format=self.model_format,
+            path=bundle / "artifacts" / self.format,
+            entry=self.entry,
+            inputs=bindings(self.inputs),
+            outputs=bindings(self.outputs),
+            precision=self.precision,
+            details=self.details,
+        )
+
+
+class SampleEntry(Options):
+    """The golden samples and the source's own answers: `samples/inputs`, `/outputs`, `/encoded`."""
+
+    origin: str
+    count: int
+    evaluated: int
+    source_runtime: str
+    source_accuracy: float | None
+    encoded: tuple[str, ...]
+    labels: tuple[int, ...] | None
+    files: tuple[FileEntry, ...]
+
+
+class SourceEntry(Options):
+    """What the bundle was made from."""
+
+    name: str
+    format: str
+    sha256: str
+    details: dict[str, JsonValue]
+
+
+class Manifest(Options):
+    """`manifest.json`. It holds no time and no path of the machine: same input, same bytes."""
+
+    manifest_version: Literal[1] = MANIFEST_VERSION
+    tools: dict[str, str]
+    spec: ModelSpec
+    source: SourceEntry
+    recipe: dict[str, JsonValue]
+    artifacts: tuple[ArtifactEntry, ...]
+    samples: SampleEntry
+    card: FileEntry = Field(description="MODEL_CARD.md")
+
+    def dump(self) -> str:
+        """The text of `manifest.json`."""
+        return json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def load(cls, path: Path) -> "Manifest":
+        """Read and check; raises `BundleError` naming what is wrong."""
+        try:
+            data: Any = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            raise BundleError(f"{path.parent}: is not a bundle (no manifest.json)") from None
+        except (OSError, ValueError) as error:
+            raise BundleError(f"{path}: cannot be read: {error}") from error
+        version = data.get("manifest_version") if isinstance(data, dict) else None
+        if isinstance(version, int) and version > MANIFEST_VERSION:
+            raise BundleError(
+                f"{path}: manifest version {version}; this program reads {MANIFEST_VERSION}",
+                "run: pip install --upgrade pipcook-deploy",
+            )
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise BundleError(f"{path}: {where}: {first['msg']}") from error
+
+
+def schema() -> str:
+    """The JSON schema of the manifest."""
+    made = Manifest.model_json_schema(mode="serialization")
+    made = {"$schema": "https://json-schema.org/draft/2020-12/schema"} | made
+    return json.dumps(made, indent=1, sort_keys=True) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(SCHEMA.write_text(schema()) and 0)

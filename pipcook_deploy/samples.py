@@ -1,0 +1,229 @@
+"""Golden samples: what every artifact is tried with, from the user's data or drawn from the spec."""
+
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from pipcook_deploy.errors import UsageError
+from pipcook_deploy.options import Options
+from pipcook_deploy.runtime import Tensors
+from pipcook_deploy.spec import ModelSpec, TensorSpec
+from pipcook_deploy.text import did_you_mean
+
+IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
+DYNAMIC_AXIS = 32  # length given to an axis that the spec leaves open (the batch axis aside)
+
+
+class SampleOptions(Options):
+    """Where samples come from, and how many stay in the bundle."""
+
+    path: Path | None = Field(
+        default=None,
+        description="Folder of images (by class, or flat) or .npz/.npy of tensors; none: random.",
+    )
+    count: int = Field(default=16, ge=1, le=1024, description="Golden samples kept in the bundle.")
+    limit: int = Field(default=1000, ge=1, description="Samples used at most.")
+    seed: int = Field(default=0, ge=0, description="Seed of random samples and of the choice.")
+
+
+@dataclass(frozen=True)
+class Samples:
+    """`inputs` are the model's own tensors, batch axis first; the first `golden` stay in the bundle.
+
+    `encoded` are the bytes that a caller would send (image files, texts) for the golden ones, as far as
+    the spec declares how they become tensors; `labels` are positions in the spec's labels.
+    """
+
+    inputs: Tensors
+    golden: int
+    origin: str
+    labels: list[int] | None = None
+    encoded: list[tuple[str, bytes]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+
+def make_samples(spec: ModelSpec, options: SampleOptions) -> Samples:
+    """Samples for a model, deterministic for a seed.
+
+    Raises `UsageError` when the data does not fit the spec, naming the file.
+    """
+    if options.path is None:
+        return _random(spec, options)
+    path = options.path
+    if not path.exists():
+        raise UsageError(f"[samples] path: {path} does not exist")
+    if path.is_dir():
+        return _from_images(spec, path, options)
+    if path.suffix in (".npz", ".npy"):
+        return _from_arrays(spec, path, options)
+    raise UsageError(f"[samples] path: {path} is neither a folder of images nor .npz/.npy")
+
+
+# ---- the user's data
+
+
+def _from_images(spec: ModelSpec, folder: Path, options: SampleOptions) -> Samples:
+    from pipcook_deploy.preprocess.execute import prepare_batch
+
+    name = _image_input(spec)
+    files = _choose(_image_files(folder), options)
+    if not files:
+        raise UsageError(f"[samples] path: no images below {folder}")
+    labels = _labels(spec, folder, files)
+    contents = [path.read_bytes() for path in files]
+    try:
+        batch = prepare_batch(spec.preprocessing[name], contents)
+    except ValueError as error:
+        raise UsageError(f"[samples] path: {folder}: {error}") from error
+    golden = min(options.count, len(files))
+    encoded = [
+        (f"{number:03d}{path.suffix.lower()}", content)
+        for number, (path, content) in enumerate(zip(files[:golden], contents, strict=False))
+    ]
+    return Samples({name: batch}, golden, f"images: {folder.name}", labels, encoded)
+
+
+def _image_input(spec: ModelSpec) -> str:
+    for name, operations in spec.preprocessing.items():
+        if operations and operations[0].op == "decode" and len(spec.inputs) == 1:
+            return name
+    raise UsageError(
+        "[samples] path: a folder of images needs a model with one input whose preprocessing starts "
+        "with decode",
+        "add [[model.preprocessing]] tables to the recipe, or give the tensors as .npz",
+    )
+
+
+def _image_files(folder: Path) -> list[Path]:
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGES)
+    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def _choose(files: list[Path], options: SampleOptions) -> list[Path]:
+    import numpy as np
+
+    order = np.random.default_rng(options.seed).permutation(len(files))
+    return [files[number] for number in order[: options.limit]]
+
+
+def _labels(spec: ModelSpec, folder: Path, files: list[Path]) -> list[int] | None:
+    classes = [path.relative_to(folder).parts[:-1] for path in files]
+    if not spec.labels or not all(classes):
+        return None
+    position = {_as_folder(label): number for number, label in enumerate(spec.labels)}
+    unknown = sorted({parts[0] for parts in classes if parts[0] not in position})
+    if unknown:
+        raise UsageError(
+            f"[samples] path: {folder / unknown[0]}: is not one of the model's labels"
+            + did_you_mean(unknown[0], position)
+        )
+    return [position[parts[0]] for parts in classes]
+
+
+def _as_folder(label: str) -> str:
+    """A label as a folder name: what file systems forbid becomes "_"."""
+    return "".join("_" if character in '/\\:*?"<>|' else character for character in label)
+
+
+def _from_arrays(spec: ModelSpec, path: Path, options: SampleOptions) -> Samples:
+    import numpy as np
+
+    arrays: dict[str, Any]
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            arrays = {spec.inputs[0].name: loaded}
+        else:
+            arrays = {name: loaded[name] for name in loaded.files}
+    except (OSError, ValueError) as error:
+        raise UsageError(f"[samples] path: {path}: {error}") from error
+    labels = arrays.pop("labels", None) if "labels" not in _names(spec) else None
+    inputs = {tensor.name: _fit(tensor, arrays, path)[: options.limit] for tensor in spec.inputs}
+    lengths = {len(value) for value in inputs.values()}
+    if len(lengths) != 1 or 0 in lengths:
+        raise UsageError(f"[samples] path: {path}: arrays of {sorted(lengths)} samples")
+    count = lengths.pop()
+    chosen = None if labels is None else [int(label) for label in labels[:count]]
+    return Samples(inputs, min(options.count, count), f"arrays: {path.name}", chosen)
+
+
+def _names(spec: ModelSpec) -> list[str]:
+    return [tensor.name for tensor in spec.inputs]
+
+
+def _fit(tensor: TensorSpec, arrays: dict[str, Any], path: Path) -> Any:
+    if tensor.name not in arrays:
+        raise UsageError(
+            f"[samples] path: {path}: no array called {tensor.name!r} (found: {', '.join(arrays)})"
+        )
+    value = arrays[tensor.name]
+    if value.ndim != len(tensor.shape) or not all(
+        want in (None, got)
+        for want, got in zip(tensor.shape[1:], value.shape[1:], strict=True)
+    ):
+        raise UsageError(
+            f"[samples] path: {path}: {tensor.name!r} is {list(value.shape)}, "
+            f"the model takes {list(tensor.shape)}"
+        )
+    return value if tensor.dtype == "string" else value.astype(tensor.dtype)
+
+
+# ---- drawn from the spec
+
+
+def _random(spec: ModelSpec, options: SampleOptions) -> Samples:
+    import numpy as np
+
+    rng = np.random.default_rng(options.seed)
+    inputs, encoded = {}, []
+    for tensor in spec.inputs:
+        operations = spec.preprocessing.get(tensor.name, ())
+        if operations and operations[0].op == "decode":
+            from pipcook_deploy.preprocess.execute import prepare_batch
+
+            images = [_random_png(rng) for _ in range(options.count)]
+            inputs[tensor.name] = prepare_batch(operations, images)
+            if len(spec.inputs) == 1:
+                encoded = [(f"{number:03d}.png", data) for number, data in enumerate(images)]
+        else:
+            inputs[tensor.name] = _random_tensor(tensor, rng, options.count)
+    return Samples(inputs, options.count, f"random, seed {options.seed}", None, encoded)
+
+
+def _random_tensor(tensor: TensorSpec, rng: Any, count: int) -> Any:
+    import numpy as np
+
+    shape = (count, *(DYNAMIC_AXIS if axis is None else axis for axis in tensor.shape[1:]))
+    dtype = tensor.dtype
+    if dtype == "string":
+        words = np.array(["the", "quick", "brown", "fox", "jumps", "", "über", "42"], dtype=object)
+        return words[rng.integers(0, len(words), shape)]
+    if dtype == "bool":
+        return rng.integers(0, 2, shape).astype(bool)
+    if dtype == "uint8":
+        return rng.integers(0, 256, shape, dtype=np.uint8)
+    if dtype.startswith(("int", "uint")):
+        # Small ids: what an integer input usually indexes is a vocabulary of unknown size.
+        return rng.integers(0, 8, shape).astype(dtype)
+    if len(shape) == 4:
+        return rng.random(shape).astype(dtype)
+    return rng.standard_normal(shape).astype(dtype)
+
+
+def _random_png(rng: Any) -> bytes:
+    """A smooth picture with some noise: closer to what models see than white noise is."""
+    import numpy as np
+    from PIL import Image
+
+    height, width = (int(side) for side in rng.integers(48, 97, 2))
+    coarse = rng.integers(0, 256, (5, 5, 3), dtype=np.uint8)
+    smooth = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+    noisy = np.asarray(smooth, dtype=np.int16) + rng.integers(-12, 13, (height, width, 3))
+    buffer = io.BytesIO()
+    Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(buffer, format="PNG")
+    return buffer.getvalue()

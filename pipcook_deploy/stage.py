@@ -1,0 +1,320 @@
+"""The deploy stage: a model in, a bundle of proven artifacts out."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pipcook_deploy import plugins
+from pipcook_deploy.assemble import write_bundle
+from pipcook_deploy.bundle import Bundle
+from pipcook_deploy.compare import Tolerance, tolerance_for
+from pipcook_deploy.converter import Converter
+from pipcook_deploy.errors import (
+    ConversionError,
+    DeployError,
+    SourceError,
+    UnsupportedRuntimeError,
+    VerificationError,
+)
+from pipcook_deploy.files import staged_folder
+from pipcook_deploy.jobs.workers import WorkerError, Workers
+from pipcook_deploy.model import Model
+from pipcook_deploy.planner import Step, plan
+from pipcook_deploy.samples import SampleOptions, Samples, make_samples
+from pipcook_deploy.schedule import Listener, Outcome, Silence, Task, run_tasks
+from pipcook_deploy.steps import runtime_for
+from pipcook_deploy.tensors import load_tensors, save_tensors
+
+
+@dataclass(frozen=True)
+class StageRequest:
+    """What to make: a loaded model, the converters with their options, and where the bundle goes.
+
+    `recipe` is recorded in the manifest as it is. `keep_going` writes the bundle without the artifacts
+    that failed; the stage still ends with their error.
+    """
+
+    model: Model
+    converters: tuple[Converter, ...]
+    out: Path
+    samples: SampleOptions = field(default_factory=SampleOptions)
+    tolerances: dict[str, Tolerance] = field(default_factory=dict)
+    jobs: int = 2
+    keep_going: bool = False
+    recipe: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Built:
+    """What the tasks of one run came to, for the assembly of the bundle."""
+
+    model: Model
+    request: StageRequest
+    steps: dict[str, Step]
+    samples: Samples
+    outcome: Outcome
+    source_runtime: str
+
+
+def plan_request(request: StageRequest) -> dict[str, Step]:
+    """The chain of converters to each format."""
+    installed = [plugins.converter(name) for name in plugins.names(plugins.CONVERTERS)]
+    return plan(request.model.format, request.converters, installed)
+
+
+def run_stage(request: StageRequest, listener: Listener | None = None) -> Bundle:
+    """Convert, verify and bundle.
+
+    Raises the `DeployError` of what failed; the place of the bundle is then as it was before.
+    """
+    steps = plan_request(request)
+    with staged_folder(request.out) as staging, Workers(staging) as workers:
+        if _needs_tensorflow(request, steps):
+            workers.warm()
+        samples = make_samples(request.model.spec, request.samples)
+        save_tensors(staging / "samples" / "inputs", samples.inputs)
+        outcome = run_tasks(
+            _tasks(request, steps, samples, staging, workers),
+            jobs=request.jobs,
+            listener=listener or Silence(),
+        )
+        failure = _failure(outcome)
+        if failure and not (request.keep_going and _good_formats(steps, outcome)):
+            raise failure
+        model = _with_real_outputs(request.model, staging)
+        runtime = runtime_for(model.format).variants()[0].name
+        built = Built(model, request, steps, samples, outcome, runtime)
+        write_bundle(built, staging)
+    if failure:
+        raise failure
+    return Bundle.open(request.out)
+
+
+# ---- tasks
+
+
+def _tasks(
+    request: StageRequest,
+    steps: dict[str, Step],
+    samples: Samples,
+    staging: Path,
+    workers: Workers,
+) -> list[Task]:
+    tasks = [_truth(request.model, samples, staging, workers)]
+    convert: dict[str, str] = {}
+    for format, step in steps.items():
+        for part in step.chain:
+            if part.key not in convert:
+                convert[part.key] = f"convert {part.converter.format}"
+                tasks.append(_convert(part, convert, request.model, staging, workers))
+        tasks.append(_measure(format, convert[step.key], workers))
+        tasks += _verifications(request, step, convert[step.key], samples, staging, workers)
+    return tasks
+
+
+def _truth(model: Model, samples: Samples, staging: Path, workers: Workers) -> Task:
+    heavy = runtime_for(model.format).heavy
+
+    def run(_: Any) -> Any:
+        folder = staging / "samples"
+        arguments = {
+            "model": model.to_json(),
+            "inputs": str(folder / "inputs"),
+            "outputs": str(folder / "outputs"),
+        }
+        try:
+            workers.call("pipcook_deploy.steps:run_source", arguments, heavy=heavy)
+        except WorkerError as error:
+            raise SourceError(
+                f"the source model does not answer its samples ({samples.origin}): {error}",
+                "give samples that fit it: [samples] path = ... in the recipe",
+            ) from error
+        outputs = load_tensors(folder / "outputs")
+        if samples.labels and outputs:
+            from pipcook_deploy.compare import top1_accuracy
+
+            return top1_accuracy(next(iter(outputs.values())), samples.labels)
+        return None
+
+    return Task("run source", run)
+
+
+def _convert(
+    step: Step, names: dict[str, str], source: Model, staging: Path, workers: Workers
+) -> Task:
+    before = names[step.after.key] if step.after else None
+    into = staging / "steps" / str(len(names))
+    converter = step.converter
+
+    def run(results: Any) -> Any:
+        model = source if before is None else _as_model(source, step.after, results[before])
+        into.mkdir(parents=True)
+        arguments = {
+            "converter": converter.format,
+            "options": converter.model_dump(mode="json"),
+            "model": model.to_json(),
+            "into": str(into),
+        }
+        heavy = converter.needs_tensorflow(model.format)
+        try:
+            return workers.call("pipcook_deploy.steps:convert", arguments, heavy=heavy)
+        except WorkerError as error:
+            raise ConversionError(f"{converter.format}: {error}", error.tail()) from error
+
+    return Task(names[step.key], run, (before,) if before else ())
+
+
+def _as_model(source: Model, step: Step | None, artifact: dict[str, Any]) -> Model:
+    if step is None:
+        return source
+    path = Path(artifact["path"])
+    entry = path / artifact["entry"] if artifact["entry"] != "." else path
+    return replace(source, path=entry, format=step.converter.writes(), signature=None)
+
+
+def _measure(format: str, convert: str, workers: Workers) -> Task:
+    def run(results: Any) -> Any:
+        folder = {"folder": results[convert]["path"]}
+        return workers.call("pipcook_deploy.steps:measure_files", folder, heavy=False)
+
+    return Task(f"measure {format}", run, (convert,))
+
+
+def _verifications(
+    request: StageRequest,
+    step: Step,
+    convert: str,
+    samples: Samples,
+    staging: Path,
+    workers: Workers,
+) -> list[Task]:
+    format = step.converter.format
+    runtime = runtime_for(step.converter.writes())
+    return [
+        Task(
+            f"verify {format} ({variant.name})",
+            _Verify(
+                request.tolerances.get(format),
+                convert,
+                number,
+                variant.name,
+                samples,
+                staging / "samples",
+                workers,
+                runtime.heavy,
+                samples.golden if variant.slow else None,
+            ).run,
+            ("run source", convert),
+        )
+        for number, variant in enumerate(runtime.variants())
+    ]
+
+
+@dataclass(frozen=True)
+class _Verify:
+    tolerance: Tolerance | None
+    convert: str
+    variant: int
+    runtime: str
+    samples: Samples
+    folder: Path
+    workers: Workers
+    heavy: bool
+    count: int | None
+
+    def run(self, results: Any) -> dict[str, Any]:
+        artifact = results[self.convert]
+        tolerance = self.tolerance or tolerance_for(artifact["precision"])
+        entry = {
+            "runtime": self.runtime,
+            "tolerance": tolerance.model_dump(mode="json"),
+            "samples": 0,
+        }
+        try:
+            answer = self._call(artifact, tolerance)
+        except UnsupportedRuntimeError as error:
+            if self.variant == 0:
+                raise
+            return entry | {"status": "unsupported", "reason": error.message}
+        except WorkerError as error:
+            raise VerificationError(
+                f"{artifact['format']}: {self.runtime} could not run it: {error}", error.tail()
+            ) from error
+        failed = [row for row in answer["outputs"] if not row["passed"]]
+        if failed:
+            raise VerificationError(
+                "\n".join(_explain(artifact["format"], self.runtime, row) for row in failed),
+                "the artifact is not right: nothing was bundled",
+            )
+        return entry | answer | {"status": "passed"}
+
+    def _call(self, artifact: dict[str, Any], tolerance: Tolerance) -> Any:
+        arguments = {
+            "artifact": artifact,
+            "variant": self.variant,
+            "samples": str(self.folder),
+            "tolerance": tolerance.model_dump(mode="json"),
+            "labels": self.samples.labels,
+            "count": self.count,
+        }
+        return self.workers.call(
+            "pipcook_deploy.steps:run_artifact", arguments, heavy=self.heavy
+        )
+
+
+def _explain(format: str, runtime: str, row: dict[str, Any]) -> str:
+    where = f"output {row['name']!r} of sample {row['worst_sample']}"
+    return f"{format}: {where} in {runtime}: {row['reason']}"
+
+
+# ---- results
+
+
+def _needs_tensorflow(request: StageRequest, steps: dict[str, Step]) -> bool:
+    def heavy(step: Step) -> bool:
+        source = step.after.converter.writes() if step.after else request.model.format
+        return step.converter.needs_tensorflow(source)
+
+    parts = [part for step in steps.values() for part in step.chain]
+    return any(heavy(part) for part in parts) or runtime_for(request.model.format).heavy
+
+
+def _good_formats(steps: dict[str, Step], outcome: Outcome) -> list[str]:
+    return [format for format in steps if not _broken(format, steps[format], outcome)]
+
+
+def _broken(format: str, step: Step, outcome: Outcome) -> bool:
+    names = [f"convert {part.converter.format}" for part in step.chain]
+    names.append(f"measure {format}")
+    if any(name not in outcome.results for name in [*names, "run source"]):
+        return True
+    return any(name.startswith(f"verify {format} (") for name in outcome.errors)
+
+
+def _failure(outcome: Outcome) -> DeployError | None:
+    errors = list(outcome.errors.values())
+    if not errors:
+        return None
+    first = errors[0]
+    if len(errors) == 1:
+        return first
+    messages = dict.fromkeys(error.message for error in errors)
+    joined = DeployError.__new__(type(first))
+    DeployError.__init__(joined, "\n".join(messages), first.hint)
+    return joined
+
+
+def _with_real_outputs(model: Model, staging: Path) -> Model:
+    """Fill what the source's description left open (shapes of outputs) from its real answers."""
+    outputs = load_tensors(staging / "samples" / "outputs", 1)
+    known = {spec.name: spec for spec in model.spec.outputs}
+    specs = []
+    for name, value in outputs.items():
+        dtype = "string" if value.dtype.kind in "OUS" else value.dtype.name
+        old = known.get(name)
+        shape: tuple[int | None, ...] = (None, *value.shape[1:])
+        if old is not None and len(old.shape) == len(shape):
+            shape = old.shape
+        specs.append({"name": name, "dtype": dtype, "shape": shape})
+    return model.with_spec(outputs=specs)
+

@@ -1,0 +1,107 @@
+"""What workers do: each function takes and returns JSON, and is called in a child process."""
+
+import traceback
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pipcook_deploy import plugins
+from pipcook_deploy.artifact import Artifact
+from pipcook_deploy.compare import Tolerance, compare_outputs, top1_accuracy
+from pipcook_deploy.errors import (
+    ConversionError,
+    DeployError,
+    MissingDependencyError,
+    VerificationError,
+)
+from pipcook_deploy.files import files_below, sha256, wire_sizes
+from pipcook_deploy.model import Model
+from pipcook_deploy.runtime import Runtime
+from pipcook_deploy.tensors import load_tensors, save_tensors
+
+
+def convert(converter: str, options: dict[str, Any], model: dict[str, Any], into: str) -> Any:
+    """Run one converter; a framework's own exception becomes a `ConversionError`."""
+    try:
+        artifact = (
+            plugins.converter(converter)(**options).convert(Model.from_json(model), Path(into))
+        )
+    except (DeployError, OSError):
+        raise
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"the {converter} converter needs {error.name or error}, which is not installed",
+            "run: pip install 'pipcook-deploy[tensorflow]'",
+        ) from error
+    except Exception as error:
+        traceback.print_exc()
+        lines = str(error).strip().splitlines() or [""]
+        raise ConversionError(
+            f"{converter}: {type(error).__name__}: {lines[0][:500]}"
+        ) from error
+    return artifact.to_json()
+
+
+def run_source(model: dict[str, Any], inputs: str, outputs: str) -> Any:
+    """Answer the inputs with the source model itself; the outputs go to a folder."""
+    source = Model.from_json(model)
+    runtime = runtime_for(source.format).variants()[0]
+    results = runtime.run_model(source, load_tensors(Path(inputs)))
+    missing = [spec.name for spec in source.spec.outputs if spec.name not in results]
+    if missing:
+        raise VerificationError(f"the source gave no output called {', '.join(missing)}")
+    save_tensors(Path(outputs), results)
+    return {"outputs": list(results)}
+
+
+def run_artifact(
+    artifact: dict[str, Any],
+    variant: int,
+    samples: str,
+    tolerance: dict[str, Any],
+    labels: list[int] | None,
+    count: int | None,
+) -> Any:
+    """Run an artifact in one variant of its runtime and compare; returns a verification as data."""
+    built = Artifact.from_json(artifact)
+    runtime = runtime_for(built.model_format).variants()[variant]
+    inputs = load_tensors(Path(samples) / "inputs", count)
+    expected = load_tensors(Path(samples) / "outputs", count)
+    actual = runtime.run_artifact(built, inputs)
+    compared = compare_outputs(expected, actual, Tolerance(**tolerance))
+    first = next(iter(expected))
+    accuracy = (
+        top1_accuracy(actual[first], labels[:count]) if labels and first in actual else None
+    )
+    return {
+        "samples": len(next(iter(expected.values()))),
+        "outputs": [asdict(row) for row in compared],
+        "accuracy": accuracy,
+    }
+
+
+def measure_files(folder: str) -> Any:
+    """Size, wire sizes and hash of every file below a folder, in the order of their names."""
+    root = Path(folder)
+    return [_measure(root, path) for path in files_below(root)]
+
+
+def _measure(root: Path, path: Path) -> dict[str, Any]:
+    gzip, brotli = wire_sizes(path)
+    return {
+        "path": path.relative_to(root).as_posix(),
+        "size": path.stat().st_size,
+        "gzip": gzip,
+        "brotli": brotli,
+        "sha256": sha256(path),
+    }
+
+
+def runtime_for(model_format: str) -> type[Runtime]:
+    """The runtime class that runs a model format; a missing one is the user's to install."""
+    for runtime in plugins.runtimes():
+        if model_format in runtime.formats:
+            return runtime
+    raise MissingDependencyError(
+        f"no installed runtime runs {model_format}", "run: pipcook-deploy plugins"
+    )

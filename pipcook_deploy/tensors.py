@@ -1,0 +1,64 @@
+"""Named tensors in a folder: what golden samples are, and how workers hand arrays on.
+
+`tensors.json` lists name, file, dtype and shape; numbers are `.npy` files, text is a JSON list.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pipcook_deploy.errors import BundleError
+from pipcook_deploy.runtime import Tensors
+
+INDEX = "tensors.json"
+
+
+def save_tensors(folder: Path, tensors: Tensors) -> None:
+    """Write `tensors` into `folder`, which is made; the same tensors give the same bytes."""
+    import numpy as np
+
+    folder.mkdir(parents=True)
+    rows = []
+    for number, (name, value) in enumerate(tensors.items()):
+        text = value.dtype.kind in "OUS"
+        file = f"{number}.json" if text else f"{number}.npy"
+        if text:
+            (folder / file).write_text(json.dumps(_texts(value), ensure_ascii=False))
+        else:
+            np.save(folder / file, np.ascontiguousarray(value), allow_pickle=False)
+        dtype = "string" if text else value.dtype.name
+        rows.append({"name": name, "file": file, "dtype": dtype, "shape": list(value.shape)})
+    (folder / INDEX).write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def load_tensors(folder: Path, count: int | None = None) -> Tensors:
+    """Read what `save_tensors` wrote; `count` keeps the first samples only.
+
+    Raises `BundleError` when a file is missing or is not what the index says.
+    """
+    try:
+        rows = json.loads((folder / INDEX).read_text())
+        return {row["name"]: _load(folder, row)[:count] for row in rows}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{folder}: the tensors in it cannot be read: {error}") from error
+
+
+def _load(folder: Path, row: dict[str, Any]) -> Any:
+    import numpy as np
+
+    path = folder / Path(row["file"]).name
+    if row["dtype"] == "string":
+        return np.array(json.loads(path.read_text()), dtype=object).reshape(row["shape"])
+    value = np.load(path, allow_pickle=False)
+    if list(value.shape) != row["shape"] or value.dtype.name != row["dtype"]:
+        raise ValueError(f"{path.name} is {value.dtype.name} {list(value.shape)}")
+    return value
+
+
+def _texts(value: Any) -> Any:
+    def text(item: Any) -> Any:
+        if isinstance(item, list):
+            return [text(part) for part in item]
+        return item.decode("utf-8", "surrogateescape") if isinstance(item, bytes) else str(item)
+
+    return text(value.tolist())
