@@ -1,0 +1,70 @@
+# Every goal does its own set-up. Needed: make, Python 3.11 or newer, Node 20 or newer.
+#   make demo              convert, verify, bundle and serve a real model; ONCE=1 ends after the predictions
+#   make test              the whole suite; `make test-unit` what needs no framework; `make lint`
+#   make bench             benchmarks; `make matrix` the table of the README; `make test-reference`
+# PYTHON=python3.12 chooses the interpreter, PYTEST="-k onnx" adds arguments to pytest.
+
+PYTHON ?= python3
+NODE ?= node
+VENV ?= .venv
+ONCE ?=
+PYTEST ?=
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.pipcook-deploy-ready
+NODE_STAMP := $(VENV)/.pipcook-deploy-node-ready
+REFERENCE_STAMP := $(VENV)/.pipcook-deploy-reference-ready
+
+# TensorFlow reads these when it is loaded: exact kernels, no GPU, no chatter.
+export TF_ENABLE_ONEDNN_OPTS = 0
+export TF_CPP_MIN_LOG_LEVEL = 3
+export CUDA_VISIBLE_DEVICES = -1
+
+.PHONY: setup demo test test-unit test-reference lint bench matrix clean
+
+setup: $(STAMP) $(NODE_STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo 'Python 3.11 or newer is needed; "$(PYTHON)" is not one. run: make PYTHON=python3.12 ...' >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	  { echo 'no virtual environment could be made. run: apt-get install python3-venv' >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
+	@touch $@
+
+$(NODE_STAMP): $(STAMP)
+	@$(NODE) -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20)' 2>/dev/null || \
+	  { echo 'Node 20 or newer is needed; "$(NODE)" is not one. get it from https://nodejs.org' >&2; exit 1; }
+	$(BIN)/pipcook-deploy setup node
+	@touch $@
+
+$(REFERENCE_STAMP): $(STAMP)
+	$(BIN)/pipcook-deploy setup tensorflowjs
+	@touch $@
+
+demo: setup
+	@$(BIN)/python examples/fashion-mnist/demo.py $(if $(ONCE),--once)
+
+test: setup
+	$(BIN)/python -m pytest -m 'not reference' $(PYTEST)
+
+test-unit: $(STAMP)
+	$(BIN)/python -m pytest -m 'not heavy and not node and not reference and not browser' $(PYTEST)
+
+test-reference: setup $(REFERENCE_STAMP)
+	$(BIN)/python -m pytest -m reference $(PYTEST)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup
+	$(BIN)/python benchmarks/startup.py --json dist/bench/startup.json
+	$(BIN)/python benchmarks/convert.py --json dist/bench/convert.json
+
+matrix: setup
+	$(BIN)/python benchmarks/matrix.py --json docs/matrix.json --readme README.md
+
+clean:
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache
