@@ -201,11 +201,12 @@ def _unsaturated(model: Any) -> Any:
     """Scale the classifier to logits of deviation one: a saturated softmax hides differences."""
     import keras
 
-    head = model.layers[-1]
+    head = next(x for x in reversed(model.layers) if getattr(x, "kernel", None) is not None)
     features = keras.Model(model.inputs, head.input)
     values = outputs_of(features, sample_inputs(model, 4, seed=SEED + 2))[0]
     kernel, bias = head.get_weights()
-    head.set_weights([kernel / np.std(values @ kernel), bias])
+    logits = values.reshape(-1, kernel.shape[-2]) @ kernel.reshape(kernel.shape[-2:])
+    head.set_weights([kernel / np.std(logits), bias])
     return model
 
 
