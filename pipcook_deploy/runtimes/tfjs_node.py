@@ -1,0 +1,159 @@
+"""Runs TF.js models in Node with TF.js itself, on its cpu and wasm backends."""
+
+import json
+import re
+import tempfile
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pipcook_deploy.artifact import Artifact, Binding
+from pipcook_deploy.errors import VerificationError
+from pipcook_deploy.formats.tfjs_model import TfjsModel, read_model
+from pipcook_deploy.model import Model
+from pipcook_deploy.run import run
+from pipcook_deploy.runtime import Runtime, Tensors
+from pipcook_deploy.tools import find_node, node_packages, node_script
+
+Backend = Literal["cpu", "wasm"]
+BATCH = 32  # samples at once where the batch axis is dynamic: bounds memory
+
+_KERNEL = re.compile(r"Kernel '(\w+)' not registered for backend '(\w+)'")
+
+
+class MissingKernelError(VerificationError):
+    """A backend of TF.js lacks a kernel that the model needs."""
+
+    def __init__(self, kernel: str, backend: str) -> None:
+        super().__init__(
+            f"TF.js: the {backend} backend has no kernel {kernel}",
+            f"run the model on another backend than {backend}",
+        )
+        self.kernel = kernel
+        self.backend = backend
+
+
+class TfjsNodeRuntime(Runtime):
+    """TF.js in a Node child process.
+
+    Samples go to the model in batches of up to 32, or one by one where the batch axis is fixed. Stopped
+    after `timeout` seconds.
+    """
+
+    name: ClassVar[str] = "tfjs_node"
+    formats: ClassVar[tuple[str, ...]] = ("tfjs_layers", "tfjs_graph")
+    backends: ClassVar[tuple[Backend, ...]] = ("cpu", "wasm")
+
+    def __init__(self, backend: Backend = "cpu", timeout: float = 900) -> None:
+        self.backend = backend
+        self.timeout = timeout
+
+    @classmethod
+    def variants(cls) -> tuple["TfjsNodeRuntime", ...]:
+        """One a backend. The cpu backend has every kernel; wasm, ten times faster, lacks some."""
+        return tuple(cls(backend) for backend in cls.backends)
+
+    def run_artifact(self, artifact: Artifact, inputs: Tensors) -> Tensors:
+        """Outputs by the spec's names. Raises `VerificationError` with the message of TF.js."""
+        return self._run(artifact.file, artifact.inputs, artifact.outputs, inputs)
+
+    def run_model(self, model: Model, inputs: Tensors) -> Tensors:
+        """The same for a source model, whose tensors have the spec's names."""
+        ins, outs = (
+            tuple(Binding(t.name, t.name, t.dtype, t.shape) for t in tensors)
+            for tensors in (model.spec.inputs, model.spec.outputs)
+        )
+        return self._run(model.path, ins, outs, inputs)
+
+    def _run(
+        self,
+        file: Path,
+        ins: tuple[Binding, ...],
+        outs: tuple[Binding, ...],
+        inputs: Tensors,
+    ) -> Tensors:
+        model = read_model(file)
+        with tempfile.TemporaryDirectory(prefix="pipcook-deploy-") as scratch:
+            folder = Path(scratch)
+            request = _request(file, model, ins, outs, inputs, folder)
+            request_file, response_file = folder / "request.json", folder / "response"
+            request_file.write_text(json.dumps(request | {"backend": self.backend}))
+            with node_script("run.mjs") as script:
+                run(
+                    [find_node(), script, node_packages(), request_file, response_file],
+                    env={"NODE_OPTIONS": ""},
+                    timeout=self.timeout,
+                    failure=VerificationError,
+                )
+            response = json.loads(response_file.read_text())
+            if "error" in response:
+                raise self._error(**response["error"])
+            rows = zip(outs, response["outputs"], strict=True)
+            return {binding.name: _read(row) for binding, row in rows}
+
+    def _error(self, stage: str, message: str) -> VerificationError:
+        if match := _KERNEL.search(message):
+            return MissingKernelError(match[1], match[2])
+        what = {"start": "does not start", "load": "cannot load the model"}
+        return VerificationError(
+            f"TF.js ({self.backend}) {what.get(stage, 'cannot run the model')}: {message}"
+        )
+
+
+def _request(
+    file: Path,
+    model: TfjsModel,
+    ins: tuple[Binding, ...],
+    outs: tuple[Binding, ...],
+    inputs: Tensors,
+    folder: Path,
+) -> dict[str, Any]:
+    missing = [binding.name for binding in ins if binding.name not in inputs]
+    if missing:
+        raise VerificationError(f"no values for the input {', '.join(missing)}")
+    samples = {len(inputs[binding.name]) for binding in ins}
+    if len(samples) != 1:
+        raise VerificationError(f"the inputs have different numbers of samples: {sorted(samples)}")
+    fixed = {binding.shape[0] for binding in ins if binding.shape} - {None}
+    rows = [_write(folder / f"input.{i}", b, inputs[b.name]) for i, b in enumerate(ins)]
+    return {
+        "model": str(file.absolute()),
+        "format": model.format,
+        "inputs": rows,
+        "outputs": [binding.tensor for binding in outs],
+        "samples": samples.pop(),
+        "batch": fixed.pop() if fixed else BATCH,
+    }
+
+
+def _write(file: Path, binding: Binding, value: Any) -> dict[str, Any]:
+    import numpy as np
+
+    value = np.asarray(value)
+    kind = value.dtype.kind
+    row = {"tensor": binding.tensor, "file": str(file), "shape": list(value.shape)}
+    if kind in "OSU":
+        texts = [t.decode() if isinstance(t, bytes) else str(t) for t in value.ravel().tolist()]
+        file.write_text(json.dumps(texts))
+        return row | {"dtype": "string"}
+    if kind in "iu" and value.size and (value.min() < -(2**31) or value.max() >= 2**31):
+        raise VerificationError(
+            f"input {binding.name!r} has values beyond int32, all that TF.js has"
+        )
+    dtype, stored = {"b": ("bool", "|b1"), "i": ("int32", "<i4"), "u": ("int32", "<i4")}.get(
+        kind, ("float32", "<f4")
+    )
+    file.write_bytes(value.astype(stored).tobytes())
+    return row | {"dtype": dtype}
+
+
+def _read(row: dict[str, Any]) -> Any:
+    import numpy as np
+
+    file = Path(row["file"])
+    if row["dtype"] == "string":
+        texts = np.empty(row["shape"], dtype=object)
+        texts.ravel()[:] = json.loads(file.read_text())
+        return texts
+    stored = {"float32": "<f4", "int32": "<i4", "bool": "|b1"}[row["dtype"]]
+    value = np.frombuffer(file.read_bytes(), stored).reshape(row["shape"])
+    return value.astype(row["dtype"])
