@@ -20,6 +20,8 @@ from dataset import INSTALLED, LABELS, Array, as_rgb, load
 from PIL import Image
 from train import HERE, build
 
+from pipcook_deploy.tools import node_packages
+
 TOLERANCE = 1e-5  # TF.js and TensorFlow sum in another order
 EACH = 20  # samples a label
 SCRIPTS = (
@@ -65,7 +67,8 @@ def save(model: keras.Model, images: Array, into: Path) -> float:
         folder = Path(name)
         draft(model, folder)
         (folder / "images").write_bytes(as_rgb(images).astype("<f4").tobytes())
-        subprocess.run(["node", str(SAVER), str(folder), str(into)], check=True)
+        packages = node_packages() / "node_modules"
+        subprocess.run(["node", str(SAVER), str(packages), str(folder), str(into)], check=True)
         answers = np.frombuffer((folder / "answers").read_bytes(), "<f4").reshape(len(images), -1)
     return float(np.abs(answers - model.predict(as_rgb(images), verbose=0)).max())
 

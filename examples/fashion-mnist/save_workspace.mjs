@@ -1,11 +1,10 @@
-// node save_workspace.mjs DRAFT INTO: has TF.js load the layers-model in DRAFT, save it to INTO as Pipcook does
+// node save_workspace.mjs NODE_MODULES DRAFT INTO: has TF.js load the layers-model in DRAFT, save it to INTO as Pipcook does
 // (model.json beside one weights.bin), load that again and write its answers for DRAFT/images to DRAFT/answers.
 import fs from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
 
-// TFJS_NODE_MODULES: the folder of the packages that `pipcook-deploy setup node` installed.
-const packages = process.env.TFJS_NODE_MODULES ?? path.resolve("node_modules");
+const [packages, draft, into] = process.argv.slice(2);
 const require = createRequire(path.join(packages, "index.js"));
 const tf = require("@tensorflow/tfjs");
 
@@ -39,7 +38,6 @@ function writer(folder) {
   };
 }
 
-const [draft, into] = process.argv.slice(2);
 await tf.setBackend("cpu");
 await (await tf.loadLayersModel(reader(draft))).save(writer(into));
 

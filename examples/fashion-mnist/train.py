@@ -22,6 +22,13 @@ from dataset import INSTALLED, LABELS, Array, as_rgb, load
 HERE = Path(__file__).resolve().parent
 BATCH = 128
 
+# What turns an image file into the model's tensor; the same as a Pipcook pipeline's `?size=28&size=28`.
+PREPROCESSING = (
+    {"op": "decode", "channels": "rgb"},
+    {"op": "resize", "height": 28, "width": 28, "method": "area_bilinear"},
+    {"op": "cast", "dtype": "float32"},
+)
+
 
 def build(library: Any = keras) -> Any:
     """Five convolutions: float32 [n, 28, 28, 3] -> 10 probabilities, in Keras 3 or another Keras."""
@@ -63,7 +70,7 @@ def _line(history: dict[str, list[float]]) -> str:
     return ", ".join(f"{key} {values[-1]:.4f}" for key, values in history.items())
 
 
-def evaluate(model: keras.Model, images: Array, labels: Array) -> dict[str, Any]:
+def evaluate(model: keras.Model, images: Array, labels: Array) -> dict[str, float]:
     """Accuracy over all images, and how many they are."""
     answers = model.predict(as_rgb(images), batch_size=500, verbose=0).argmax(axis=-1)
     return {"accuracy": round(float((answers == labels).mean()), 4), "images": len(images)}
@@ -84,10 +91,10 @@ def main() -> None:
     print(f"{model.count_params():,} parameters, {metrics}")
     keras.Model(model.inputs, model.outputs, name=model.name).save(HERE / "model.keras")
     (HERE / "metrics.json").write_text(json.dumps(metrics) + "\n")
-    hand_over(model, arguments.out)
+    hand_over(model, metrics, arguments.out)
 
 
-def hand_over(model: keras.Model, out: Path) -> None:
+def hand_over(model: keras.Model, metrics: dict[str, float], out: Path) -> None:
     """The last line of a training script: everything after the model is the deploy stage's."""
     from pipcook_deploy import deploy
 
@@ -99,6 +106,8 @@ def hand_over(model: keras.Model, out: Path) -> None:
         version="1.0.0",
         task="image-classification",
         labels=LABELS,
+        preprocessing=PREPROCESSING,
+        metrics=metrics,
         samples=HERE / "samples",
         license="MIT",
     )

@@ -45,6 +45,9 @@ function check(options) {
   if (!options.target && !options.recipe) {
     mistakes.push('"target", the folder of the bundle, is missing');
   }
+  if (options.recipe && options.formats) {
+    mistakes.push('"formats" and "recipe" exclude each other: the recipe has its [convert] tables');
+  }
   if (mistakes.length > 0) {
     throw new TypeError(`pipcook-artifact-deploy: ${mistakes.join('; ')}`);
   }
@@ -58,28 +61,43 @@ function program(options) {
 
 /** Arguments of the command line; relative paths start where Pipcook was started. */
 function argumentsFor(modelDir, options) {
-  const model = path.resolve(modelDir);
-  const made = options.recipe
-    ? ['run', path.resolve(options.recipe), '--source', model]
-    : ['convert', model];
-  if (options.formats) {
-    made.push('--to', [].concat(options.formats).join(','));
-  }
-  if (options.target) {
-    made.push('--out', path.resolve(options.target));
-  }
-  for (const key of ['name', 'version']) {
-    if (options[key]) {
-      made.push(`--${key}`, options[key]);
+  return options.recipe ? recipeArguments(modelDir, options) : convertArguments(modelDir, options);
+}
+
+/** `run RECIPE` with the trained model, and whatever else is given, in place of what the recipe says. */
+function recipeArguments(modelDir, options) {
+  const given = {
+    'model.source': path.resolve(modelDir),
+    'model.name': options.name,
+    'model.version': options.version,
+    'samples.path': options.samples && path.resolve(options.samples),
+    'bundle.out': options.target && path.resolve(options.target),
+    ...options.set,
+  };
+  return ['run', path.resolve(options.recipe), ...settings(given)];
+}
+
+function convertArguments(modelDir, options) {
+  const made = ['convert', path.resolve(modelDir), '--out', path.resolve(options.target)];
+  const given = {
+    '--to': options.formats && [].concat(options.formats).join(','),
+    '--name': options.name,
+    '--model-version': options.version,
+    '--samples': options.samples && path.resolve(options.samples),
+  };
+  for (const [flag, value] of Object.entries(given)) {
+    if (value !== undefined) {
+      made.push(flag, value);
     }
   }
-  if (options.samples) {
-    made.push('--samples', path.resolve(options.samples));
-  }
-  for (const [key, value] of Object.entries(options.set || {})) {
-    made.push('--set', `${key}=${value}`);
-  }
-  return made;
+  return [...made, ...settings(options.set || {})];
+}
+
+/** `--set KEY=VALUE`, each value as TOML: JSON's strings, numbers and booleans are. */
+function settings(values) {
+  return Object.entries(values)
+    .filter(([, value]) => value !== undefined)
+    .flatMap(([key, value]) => ['--set', `${key}=${JSON.stringify(value)}`]);
 }
 
 /**

@@ -78,16 +78,20 @@ test('every key reaches the command line as one argument, whatever is in it', as
   };
   await withPath(() => pipcook(entry, folder));
   assert.deepStrictEqual(recorded()[1], [
-    'convert', folder, '--to', 'tfjs,onnx', '--out', path.join(folder, nasty), '--name', nasty,
-    '--version', '2', '--samples', path.join(folder, 's'), '--set', 'onnx.opset=18',
+    'convert', folder, '--out', path.join(folder, nasty), '--to', 'tfjs,onnx', '--name', nasty,
+    '--model-version', '2', '--samples', path.join(folder, 's'), '--set', 'onnx.opset=18',
   ]);
   assert.strictEqual(fs.existsSync('x'), false);
 });
 
-test('a recipe is run on the trained model', async () => {
+test('a recipe is run on the trained model, with what else the entry says', async () => {
   const recipe = path.join(folder, 'deploy.toml');
-  await withPath(() => pipcook({ recipe }, folder));
-  assert.deepStrictEqual(recorded()[1], ['run', recipe, '--source', folder]);
+  const entry = { recipe, version: '2', set: { 'tfjs.kind': 'layers' } };
+  await withPath(() => pipcook(entry, folder));
+  assert.deepStrictEqual(recorded()[1], [
+    'run', recipe, '--set', `model.source="${folder}"`, '--set', 'model.version="2"',
+    '--set', 'tfjs.kind="layers"',
+  ]);
 });
 
 test('relative paths start where Pipcook was started', async () => {

@@ -1,0 +1,70 @@
+"""What the benchmarks share: run a command with its time taken, and write results."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+PROGRAM = Path(sys.executable).with_name("pipcook-deploy")
+
+# As the Makefile sets them: what every tool here is measured with.
+ENVIRONMENT = os.environ | {
+    "TF_ENABLE_ONEDNN_OPTS": "0",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "CUDA_VISIBLE_DEVICES": "-1",
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One command: wall seconds, exit code, what it wrote."""
+
+    seconds: float
+    code: int
+    out: str
+    err: str
+
+    @property
+    def reason(self) -> str:
+        """The last line it wrote, why it failed."""
+        lines = (self.err.strip() or self.out.strip()).splitlines()
+        return lines[-1].strip() if lines else f"exit code {self.code}"
+
+
+def timed(command: Sequence[str | Path], timeout: float = 1200) -> Run:
+    """Run without a shell; a command that takes too long has failed."""
+    start = time.perf_counter()
+    try:
+        done = subprocess.run(
+            [str(part) for part in command],
+            cwd=ROOT,
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return Run(time.perf_counter() - start, -1, "", f"took longer than {timeout:.0f} s")
+    return Run(time.perf_counter() - start, done.returncode, done.stdout, done.stderr)
+
+
+def needed(run: Run, what: str) -> Run:
+    """`run`, or the end of the program with what it wrote."""
+    if run.code:
+        raise SystemExit(f"{what} failed\n{run.err[-4000:] or run.out[-4000:]}")
+    return run
+
+
+def write_json(path: Path | None, content: Any) -> None:
+    """Write `content` if a path is given."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
