@@ -104,11 +104,8 @@ class Bundle:
         # Comparing the whole text finds a changed byte in the sums, in the manifest, or in any file.
         if text == sums(self.path):
             return []
-        listed = dict(
-            reversed(line.split("  ", 1))
-            for line in text.decode(errors="replace").splitlines()
-            if "  " in line
-        )
+        rows = (line.partition("  ") for line in text.decode(errors="replace").splitlines())
+        listed = {name: digest for digest, _, name in rows}
         if listed.get(MANIFEST) != sha256(self.path / MANIFEST):
             return [f"{MANIFEST}: was changed (its sha256 is not that of {SUMS})"]
         return [f"{SUMS}: does not fit the files"]

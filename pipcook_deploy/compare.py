@@ -43,11 +43,15 @@ def tolerance_for(precision: str) -> Tolerance:
 
 @dataclass(frozen=True)
 class OutputComparison:
-    """How one output differs. `worst_sample` is where the largest difference was met."""
+    """How one output differs; `max_rel` is relative to the source's largest value of that output.
+
+    Differences are None where they cannot be told (another shape, a NaN, a source of zeros only).
+    `worst_sample` is where the largest difference was met.
+    """
 
     name: str
-    max_abs: float
-    max_rel: float
+    max_abs: float | None
+    max_rel: float | None
     agreement: float | None
     worst_sample: int
     passed: bool
@@ -59,7 +63,9 @@ def compare_outputs(
 ) -> tuple[OutputComparison, ...]:
     """One comparison per expected output; a missing output, another shape or a NaN is a failure."""
     return tuple(
-        _missing(name, actual) if name not in actual else _compare(name, value, actual[name], tolerance)
+        _missing(name, actual)
+        if name not in actual
+        else _compare(name, value, actual[name], tolerance)
         for name, value in expected.items()
     )
 
@@ -78,7 +84,7 @@ def _missing(name: str, actual: Tensors) -> OutputComparison:
 
 
 def _failed(name: str, reason: str, worst: int = 0) -> OutputComparison:
-    return OutputComparison(name, float("inf"), float("inf"), None, worst, False, reason)
+    return OutputComparison(name, None, None, None, worst, False, reason)
 
 
 def _compare(name: str, expected: Any, actual: Any, tolerance: Tolerance) -> OutputComparison:
@@ -97,7 +103,9 @@ def _compare(name: str, expected: Any, actual: Any, tolerance: Tolerance) -> Out
     )
     if odd.any():
         sample = int(np.argwhere(odd)[0][0]) if odd.ndim else 0
-        return _failed(name, f"sample {sample} has NaN or infinity where the source has not", sample)
+        return _failed(
+            name, f"sample {sample} has NaN or infinity where the source has not", sample
+        )
     finite = np.isfinite(source)
     return _judge(name, np.where(finite, source, 0), np.where(finite, other, 0), tolerance)
 
@@ -110,7 +118,7 @@ def _judge(name: str, source: Any, other: Any, tolerance: Tolerance) -> OutputCo
     largest = float(difference.max())
     worst = int(np.unravel_index(difference.argmax(), difference.shape)[0]) if source.ndim else 0
     agreement = _agreement(source, other, tolerance.tie * scale)
-    relative = largest / scale if scale else (0.0 if largest == 0 else float("inf"))
+    relative = largest / scale if scale else None
     reason = _reason(source, difference, agreement, tolerance)
     return OutputComparison(name, largest, relative, agreement, worst, reason is None, reason)
 

@@ -144,7 +144,7 @@ class SourceEntry(Options):
 class Manifest(Options):
     """`manifest.json`. It holds no time and no path of the machine: same input, same bytes."""
 
-    manifest_version: Literal[1] = MANIFEST_VERSION
+    manifest_version: Literal[1] = 1
     tools: dict[str, str]
     spec: ModelSpec
     source: SourceEntry

@@ -50,8 +50,5 @@ class Model:
     def from_json(cls, data: dict[str, Any]) -> "Model":
         """The inverse of `to_json`."""
         return cls(
-            **(
-                data
-                | {"path": Path(data["path"]), "spec": ModelSpec.model_validate(data["spec"])}
-            )
+            **(data | {"path": Path(data["path"]), "spec": ModelSpec.model_validate(data["spec"])})
         )

@@ -163,8 +163,7 @@ def _fit(tensor: TensorSpec, arrays: dict[str, Any], path: Path) -> Any:
         )
     value = arrays[tensor.name]
     if value.ndim != len(tensor.shape) or not all(
-        want in (None, got)
-        for want, got in zip(tensor.shape[1:], value.shape[1:], strict=True)
+        want in (None, got) for want, got in zip(tensor.shape[1:], value.shape[1:], strict=True)
     ):
         raise UsageError(
             f"[samples] path: {path}: {tensor.name!r} is {list(value.shape)}, "

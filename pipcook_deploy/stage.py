@@ -1,29 +1,30 @@
 """The deploy stage: a model in, a bundle of proven artifacts out."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pipcook_deploy import plugins
-from pipcook_deploy.assemble import write_bundle
+from pipcook_deploy.assemble import Built, good_steps, write_bundle
 from pipcook_deploy.bundle import Bundle
-from pipcook_deploy.compare import Tolerance, tolerance_for
+from pipcook_deploy.compare import Tolerance, top1_accuracy
 from pipcook_deploy.converter import Converter
 from pipcook_deploy.errors import (
     ConversionError,
-    DeployError,
     SourceError,
-    UnsupportedRuntimeError,
-    VerificationError,
 )
 from pipcook_deploy.files import staged_folder
 from pipcook_deploy.jobs.workers import WorkerError, Workers
+from pipcook_deploy.manifest import VerificationEntry
 from pipcook_deploy.model import Model
 from pipcook_deploy.planner import Step, plan
 from pipcook_deploy.samples import SampleOptions, Samples, make_samples
-from pipcook_deploy.schedule import Listener, Outcome, Silence, Task, run_tasks
+from pipcook_deploy.schedule import Listener, Silence, Task, run_tasks
 from pipcook_deploy.steps import runtime_for
 from pipcook_deploy.tensors import load_tensors, save_tensors
+from pipcook_deploy.verification import Check, joined, variants_of
 
 
 @dataclass(frozen=True)
@@ -42,18 +43,6 @@ class StageRequest:
     jobs: int = 2
     keep_going: bool = False
     recipe: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Built:
-    """What the tasks of one run came to, for the assembly of the bundle."""
-
-    model: Model
-    request: StageRequest
-    steps: dict[str, Step]
-    samples: Samples
-    outcome: Outcome
-    source_runtime: str
 
 
 def plan_request(request: StageRequest) -> dict[str, Step]:
@@ -78,13 +67,12 @@ def run_stage(request: StageRequest, listener: Listener | None = None) -> Bundle
             jobs=request.jobs,
             listener=listener or Silence(),
         )
-        failure = _failure(outcome)
-        if failure and not (request.keep_going and _good_formats(steps, outcome)):
+        failure = joined(list(outcome.errors.values()))
+        if failure and not (request.keep_going and any(good_steps(steps, outcome))):
             raise failure
         model = _with_real_outputs(request.model, staging)
         runtime = runtime_for(model.format).variants()[0].name
-        built = Built(model, request, steps, samples, outcome, runtime)
-        write_bundle(built, staging)
+        write_bundle(Built(model, request.recipe, steps, samples, outcome, runtime), staging)
     if failure:
         raise failure
     return Bundle.open(request.out)
@@ -131,8 +119,6 @@ def _truth(model: Model, samples: Samples, staging: Path, workers: Workers) -> T
             ) from error
         outputs = load_tensors(folder / "outputs")
         if samples.labels and outputs:
-            from pipcook_deploy.compare import top1_accuracy
-
             return top1_accuracy(next(iter(outputs.values())), samples.labels)
         return None
 
@@ -188,83 +174,30 @@ def _verifications(
     staging: Path,
     workers: Workers,
 ) -> list[Task]:
-    format = step.converter.format
-    runtime = runtime_for(step.converter.writes())
-    return [
-        Task(
-            f"verify {format} ({variant.name})",
-            _Verify(
-                request.tolerances.get(format),
-                convert,
-                number,
-                variant.name,
-                samples,
-                staging / "samples",
-                workers,
-                runtime.heavy,
-                samples.golden if variant.slow else None,
-            ).run,
-            ("run source", convert),
+    format, model_format = step.converter.format, step.converter.writes()
+    checks = [
+        Check(
+            format=format,
+            model_format=model_format,
+            variant=number,
+            samples=staging / "samples",
+            hint="the artifact is not right: it is not bundled",
+            tolerance=request.tolerances.get(format),
+            labels=samples.labels,
+            golden=samples.golden,
         )
-        for number, variant in enumerate(runtime.variants())
+        for number in variants_of(model_format)
+    ]
+    return [
+        Task(check.task, partial(_check, check, convert, workers), ("run source", convert))
+        for check in checks
     ]
 
 
-@dataclass(frozen=True)
-class _Verify:
-    tolerance: Tolerance | None
-    convert: str
-    variant: int
-    runtime: str
-    samples: Samples
-    folder: Path
-    workers: Workers
-    heavy: bool
-    count: int | None
-
-    def run(self, results: Any) -> dict[str, Any]:
-        artifact = results[self.convert]
-        tolerance = self.tolerance or tolerance_for(artifact["precision"])
-        entry = {
-            "runtime": self.runtime,
-            "tolerance": tolerance.model_dump(mode="json"),
-            "samples": 0,
-        }
-        try:
-            answer = self._call(artifact, tolerance)
-        except UnsupportedRuntimeError as error:
-            if self.variant == 0:
-                raise
-            return entry | {"status": "unsupported", "reason": error.message}
-        except WorkerError as error:
-            raise VerificationError(
-                f"{artifact['format']}: {self.runtime} could not run it: {error}", error.tail()
-            ) from error
-        failed = [row for row in answer["outputs"] if not row["passed"]]
-        if failed:
-            raise VerificationError(
-                "\n".join(_explain(artifact["format"], self.runtime, row) for row in failed),
-                "the artifact is not right: nothing was bundled",
-            )
-        return entry | answer | {"status": "passed"}
-
-    def _call(self, artifact: dict[str, Any], tolerance: Tolerance) -> Any:
-        arguments = {
-            "artifact": artifact,
-            "variant": self.variant,
-            "samples": str(self.folder),
-            "tolerance": tolerance.model_dump(mode="json"),
-            "labels": self.samples.labels,
-            "count": self.count,
-        }
-        return self.workers.call(
-            "pipcook_deploy.steps:run_artifact", arguments, heavy=self.heavy
-        )
-
-
-def _explain(format: str, runtime: str, row: dict[str, Any]) -> str:
-    where = f"output {row['name']!r} of sample {row['worst_sample']}"
-    return f"{format}: {where} in {runtime}: {row['reason']}"
+def _check(
+    check: Check, convert: str, workers: Workers, results: Mapping[str, Any]
+) -> VerificationEntry:
+    return check.run(results[convert], workers)
 
 
 # ---- results
@@ -277,31 +210,6 @@ def _needs_tensorflow(request: StageRequest, steps: dict[str, Step]) -> bool:
 
     parts = [part for step in steps.values() for part in step.chain]
     return any(heavy(part) for part in parts) or runtime_for(request.model.format).heavy
-
-
-def _good_formats(steps: dict[str, Step], outcome: Outcome) -> list[str]:
-    return [format for format in steps if not _broken(format, steps[format], outcome)]
-
-
-def _broken(format: str, step: Step, outcome: Outcome) -> bool:
-    names = [f"convert {part.converter.format}" for part in step.chain]
-    names.append(f"measure {format}")
-    if any(name not in outcome.results for name in [*names, "run source"]):
-        return True
-    return any(name.startswith(f"verify {format} (") for name in outcome.errors)
-
-
-def _failure(outcome: Outcome) -> DeployError | None:
-    errors = list(outcome.errors.values())
-    if not errors:
-        return None
-    first = errors[0]
-    if len(errors) == 1:
-        return first
-    messages = dict.fromkeys(error.message for error in errors)
-    joined = DeployError.__new__(type(first))
-    DeployError.__init__(joined, "\n".join(messages), first.hint)
-    return joined
 
 
 def _with_real_outputs(model: Model, staging: Path) -> Model:
@@ -317,4 +225,3 @@ def _with_real_outputs(model: Model, staging: Path) -> Model:
             shape = old.shape
         specs.append({"name": name, "dtype": dtype, "shape": shape})
     return model.with_spec(outputs=specs)
-

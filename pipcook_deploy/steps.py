@@ -23,8 +23,8 @@ from pipcook_deploy.tensors import load_tensors, save_tensors
 def convert(converter: str, options: dict[str, Any], model: dict[str, Any], into: str) -> Any:
     """Run one converter; a framework's own exception becomes a `ConversionError`."""
     try:
-        artifact = (
-            plugins.converter(converter)(**options).convert(Model.from_json(model), Path(into))
+        artifact = plugins.converter(converter)(**options).convert(
+            Model.from_json(model), Path(into)
         )
     except (DeployError, OSError):
         raise
@@ -36,9 +36,7 @@ def convert(converter: str, options: dict[str, Any], model: dict[str, Any], into
     except Exception as error:
         traceback.print_exc()
         lines = str(error).strip().splitlines() or [""]
-        raise ConversionError(
-            f"{converter}: {type(error).__name__}: {lines[0][:500]}"
-        ) from error
+        raise ConversionError(f"{converter}: {type(error).__name__}: {lines[0][:500]}") from error
     return artifact.to_json()
 
 
@@ -70,9 +68,7 @@ def run_artifact(
     actual = runtime.run_artifact(built, inputs)
     compared = compare_outputs(expected, actual, Tolerance(**tolerance))
     first = next(iter(expected))
-    accuracy = (
-        top1_accuracy(actual[first], labels[:count]) if labels and first in actual else None
-    )
+    accuracy = top1_accuracy(actual[first], labels[:count]) if labels and first in actual else None
     return {
         "samples": len(next(iter(expected.values()))),
         "outputs": [asdict(row) for row in compared],

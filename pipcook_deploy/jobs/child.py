@@ -44,7 +44,7 @@ def describe(error: DeployError) -> dict[str, Any]:
 def revive(data: dict[str, Any]) -> DeployError:
     """The inverse of `describe`; never anything but a `DeployError`."""
     kind = getattr(importlib.import_module(data["module"]), data["class"], DeployError)
-    error = DeployError.__new__(kind if issubclass(kind, DeployError) else DeployError)
+    error: DeployError = DeployError.__new__(kind if issubclass(kind, DeployError) else DeployError)
     DeployError.__init__(error, data["message"], data["hint"])
     return error
 

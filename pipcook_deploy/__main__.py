@@ -1,0 +1,7 @@
+"""`python -m pipcook_deploy`."""
+
+import sys
+
+from pipcook_deploy.cli import main
+
+sys.exit(main())

@@ -1,0 +1,254 @@
+"""The Python API: each function does in one call what a command of the command line does."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pipcook_deploy.bundle import Bundle
+from pipcook_deploy.compare import Tolerance
+from pipcook_deploy.converter import Converter
+from pipcook_deploy.errors import UsageError
+from pipcook_deploy.model import Model
+from pipcook_deploy.preprocess.operations import Operation
+from pipcook_deploy.recipe import Recipe, make_converters
+from pipcook_deploy.samples import SampleOptions
+from pipcook_deploy.schedule import Listener
+from pipcook_deploy.spec import ModelSpec
+from pipcook_deploy.stage import StageRequest, run_stage
+
+DEFAULT_FORMATS = ("tfjs", "onnx", "saved_model", "tflite")
+
+
+def deploy(
+    model_or_path: Any,
+    *,
+    out: Path | str = "bundle",
+    to: Sequence[str] = DEFAULT_FORMATS,
+    name: str | None = None,
+    version: str | None = None,
+    task: str | None = None,
+    labels: Sequence[str] | None = None,
+    preprocessing: Sequence[Operation | Mapping[str, Any]]
+    | Mapping[str, Sequence[Operation | Mapping[str, Any]]]
+    | None = None,
+    license: str | None = None,
+    description: str | None = None,
+    metrics: Mapping[str, float] | None = None,
+    samples: Path | str | None = None,
+    sample_options: Mapping[str, Any] | None = None,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    tolerances: Mapping[str, Tolerance] | None = None,
+    signature: str | None = None,
+    trust_source: bool = False,
+    jobs: int = 2,
+    keep_going: bool = False,
+    listener: Listener | None = None,
+) -> Bundle:
+    """Convert, verify and bundle a model; the end of a training script.
+
+    `model_or_path` is a live Keras model (Keras 3 or tf_keras), a path to any source, or a Pipcook
+    workspace. `options` holds converter options by format: {"onnx": {"opset": 17}}.
+
+    Raises a `DeployError` of `pipcook_deploy.errors`; the place `out` is then as it was before.
+    """
+    changes = {
+        "name": name,
+        "version": version,
+        "task": task,
+        "labels": None if labels is None else list(labels),
+        "preprocessing": preprocessing,
+        "license": license,
+        "description": description,
+        "metrics": None if metrics is None else dict(metrics),
+    }
+    converters = make_converters(tuple(to), options or {})
+    sampling = SampleOptions(
+        **({"path": samples} if samples is not None else {}), **(sample_options or {})
+    )
+    with opened(model_or_path, trust_source=trust_source, signature=signature) as model:
+        model = with_changes(model, changes)
+        request = StageRequest(
+            model=model,
+            converters=converters,
+            out=Path(out),
+            samples=sampling,
+            tolerances=dict(tolerances or {}),
+            jobs=jobs,
+            keep_going=keep_going,
+            recipe=_record(converters, sampling, tolerances or {}),
+        )
+        return run_stage(request, listener)
+
+
+def run_recipe(
+    recipe: Recipe, *, keep_going: bool = False, listener: Listener | None = None
+) -> Bundle:
+    """Run a whole recipe; its targets are packaged by the caller."""
+    model_options = recipe.model
+    with opened(
+        model_options.source,
+        trust_source=model_options.trust_source,
+        signature=model_options.signature,
+    ) as model:
+        fields = ("name", "version", "task", "license", "description", "metrics", "preprocessing")
+        changes = {field: getattr(model_options, field) for field in fields}
+        changes["labels"] = _read_labels(model_options.labels)
+        request = StageRequest(
+            model=with_changes(model, changes),
+            converters=tuple(recipe.convert.values()),
+            out=recipe.bundle.out,
+            samples=recipe.samples,
+            tolerances=recipe.verify,
+            jobs=recipe.bundle.jobs,
+            keep_going=keep_going,
+            recipe=_record(tuple(recipe.convert.values()), recipe.samples, recipe.verify),
+        )
+        return run_stage(request, listener)
+
+
+@contextmanager
+def opened(
+    model_or_path: Any, *, trust_source: bool = False, signature: str | None = None
+) -> Iterator[Model]:
+    """A loaded `Model`; what had to be unpacked or saved for it is removed at the end of the block.
+
+    Raises `SourceError` when the source is refused.
+    """
+    from pipcook_deploy.sources import load
+
+    with tempfile.TemporaryDirectory(prefix="pipcook-deploy-") as scratch:
+        path, workdir = Path(scratch) / "live", Path(scratch) / "work"
+        workdir.mkdir()
+        if isinstance(model_or_path, Model):
+            yield model_or_path
+        elif isinstance(model_or_path, str | Path):
+            yield load(
+                Path(model_or_path),
+                workdir=workdir,
+                trust_source=trust_source,
+                signature=signature,
+            )
+        else:
+            saved = _save_live(model_or_path, path)
+            # The user's own process made this model: its code is the user's.
+            yield load(saved, workdir=workdir, trust_source=True)
+
+
+def load(source: Path | str, *, trust_source: bool = False, signature: str | None = None) -> Model:
+    """Load a source for as long as the program runs; see `opened` for a bounded life.
+
+    Raises `SourceError` when the source is refused.
+    """
+    import atexit
+
+    from pipcook_deploy import sources
+
+    workdir = Path(tempfile.mkdtemp(prefix="pipcook-deploy-"))
+    atexit.register(shutil.rmtree, workdir, ignore_errors=True)
+    return sources.load(
+        Path(source), workdir=workdir, trust_source=trust_source, signature=signature
+    )
+
+
+def with_changes(model: Model, changes: Mapping[str, Any]) -> Model:
+    """The model with the parts of its spec that are given (None: left as they are), checked."""
+    from pydantic import ValidationError
+
+    given = {key: value for key, value in changes.items() if value is not None}
+    if "preprocessing" in given:
+        given["preprocessing"] = _by_input(model.spec, given["preprocessing"])
+    try:
+        spec = model.spec.with_changes(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"model: {where}: {first['msg']}") from error
+    _check_labels(spec)
+    return replace(model, spec=spec)
+
+
+def _by_input(spec: ModelSpec, preprocessing: Any) -> Any:
+    names = [tensor.name for tensor in spec.inputs]
+    if isinstance(preprocessing, Mapping):
+        for name in preprocessing:
+            if name not in names:
+                raise UsageError(
+                    f"model: preprocessing: the model has no input {name!r} (it has {', '.join(names)})"
+                )
+        return dict(preprocessing)
+    if len(names) != 1:
+        raise UsageError(
+            f"model: preprocessing: the model has {len(names)} inputs; say which: "
+            "[[model.preprocessing.NAME]]"
+        )
+    return {names[0]: preprocessing}
+
+
+def _check_labels(spec: ModelSpec) -> None:
+    if len(set(spec.labels)) != len(spec.labels):
+        twice = next(label for label in spec.labels if spec.labels.count(label) > 1)
+        raise UsageError(f"model: labels: {twice!r} stands there twice")
+    if not spec.labels or not spec.outputs or not spec.outputs[0].shape:
+        return
+    size = spec.outputs[0].shape[-1]
+    if spec.task.endswith("classification") and size is not None and size != len(spec.labels):
+        raise UsageError(
+            f"model: labels: {len(spec.labels)} labels for {size} scores of {spec.outputs[0].name!r}"
+        )
+
+
+def _read_labels(labels: Any) -> list[str] | None:
+    if not isinstance(labels, Path):
+        return None if labels is None else list(labels)
+    try:
+        text = labels.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"model: labels: {labels}: {error}") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _record(
+    converters: tuple[Converter, ...],
+    samples: SampleOptions,
+    tolerances: Mapping[str, Tolerance],
+) -> dict[str, Any]:
+    """What the manifest keeps of the recipe: options, and no path of this machine."""
+    sampling = samples.model_dump(mode="json")
+    if samples.path is not None:
+        sampling["path"] = samples.path.name
+    return {
+        "convert": {c.format: _portable(c.model_dump(mode="json"), c) for c in converters},
+        "samples": sampling,
+        "verify": {name: value.model_dump(mode="json") for name, value in tolerances.items()},
+    }
+
+
+def _portable(options: dict[str, Any], converter: Converter) -> dict[str, Any]:
+    return {
+        name: value.name if isinstance(value := getattr(converter, name), Path) else options[name]
+        for name in options
+    }
+
+
+def _save_live(model: Any, folder: Path) -> Path:
+    """Save a model object without importing its framework here: it is loaded already."""
+    folder.mkdir()
+    modules = [kind.__module__ for kind in type(model).__mro__]
+    name = "".join(c if c.isalnum() or c in "-_" else "-" for c in getattr(model, "name", "model"))
+    if any(module.startswith("tf_keras.") for module in modules):
+        path = folder / f"{name}.h5"
+        model.save(path, include_optimizer=False)
+    elif any(module.startswith("keras.") for module in modules):
+        path = folder / f"{name}.keras"
+        model.save(path)
+    else:
+        kind = type(model)
+        raise UsageError(
+            f"cannot deploy a {kind.__module__}.{kind.__qualname__}",
+            "give a Keras model or the path of a saved one",
+        )
+    return path

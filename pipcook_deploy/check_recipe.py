@@ -1,0 +1,62 @@
+"""What a recipe would do, and what is missing for it, without doing it."""
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from pipcook_deploy import plugins
+from pipcook_deploy.api import opened
+from pipcook_deploy.errors import MissingDependencyError, UsageError
+from pipcook_deploy.planner import Step, describe_plan, plan
+from pipcook_deploy.recipe import Recipe
+from pipcook_deploy.steps import runtime_for
+
+
+@dataclass(frozen=True)
+class RecipeCheck:
+    """The chains a recipe would run, and what this machine lacks for them."""
+
+    chains: list[str]
+    missing: list[str]
+
+
+def check_recipe(recipe: Recipe) -> RecipeCheck:
+    """Load the source, plan the chains, look for what they need.
+
+    Raises what a run would: `SourceError`, `UnsupportedConversionError`, `UsageError`.
+    """
+    if recipe.samples.path is not None and not recipe.samples.path.exists():
+        raise UsageError(f"[samples] path: {recipe.samples.path} does not exist")
+    installed = [plugins.converter(name) for name in plugins.names(plugins.CONVERTERS)]
+    with opened(recipe.model.source, trust_source=recipe.model.trust_source) as model:
+        steps = plan(model.format, tuple(recipe.convert.values()), installed)
+        return RecipeCheck(describe_plan(model.format, steps), _missing(model.format, steps))
+
+
+def _missing(source_format: str, steps: dict[str, Step]) -> list[str]:
+    formats = {source_format, *(step.converter.writes() for step in steps.values())}
+    heavy = any(runtime_for(name).heavy for name in formats) or any(
+        part.converter.needs_tensorflow(
+            part.after.converter.writes() if part.after else source_format
+        )
+        for step in steps.values()
+        for part in step.chain
+    )
+    found = []
+    if heavy and find_spec("tensorflow") is None:
+        found.append("tensorflow (run: pip install 'pipcook-deploy[tensorflow]')")
+    if "tflite" in formats and find_spec("ai_edge_litert") is None:
+        found.append("ai-edge-litert (run: pip install 'pipcook-deploy[tensorflow]')")
+    if any(name.startswith("tfjs") for name in formats):
+        found += _missing_node()
+    return found
+
+
+def _missing_node() -> list[str]:
+    from pipcook_deploy.tools import find_node, node_packages
+
+    try:
+        find_node()
+        node_packages()
+    except MissingDependencyError as error:
+        return [f"{error.message} ({error.hint})"]
+    return []

@@ -1,0 +1,99 @@
+"""The live display of a run: a table on a terminal, a line per task elsewhere."""
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from pipcook_deploy.errors import DeployError
+from pipcook_deploy.schedule import Listener, Silence
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+@contextmanager
+def watched(*, quiet: bool = False) -> Iterator[Listener]:
+    """A listener for the time of a block, writing to standard error."""
+    if quiet:
+        yield Silence()
+        return
+    if not sys.stderr.isatty():
+        yield _Lines()
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    table = _Table()
+    with Live(get_renderable=table.render, console=Console(stderr=True), refresh_per_second=8):
+        yield table
+
+
+class _Lines:
+    """One plain line for each task that ended."""
+
+    def planned(self, names: list[str]) -> None:
+        self._say(f"{len(names)} tasks")
+
+    def started(self, name: str) -> None:
+        """Said when it ends."""
+
+    def finished(self, name: str, seconds: float) -> None:
+        self._say(f"ok      {seconds:5.1f} s  {name}")
+
+    def failed(self, name: str, error: DeployError) -> None:
+        self._say(f"failed           {name}: {error.message.splitlines()[0]}")
+
+    def skipped(self, name: str) -> None:
+        self._say(f"skipped          {name}")
+
+    def _say(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+class _Table:
+    """The state of every task, redrawn while they run."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, tuple[str, float]] = {}
+        self._lock = threading.Lock()
+
+    def planned(self, names: list[str]) -> None:
+        with self._lock:
+            self._rows = dict.fromkeys(names, ("waiting", 0.0))
+
+    def started(self, name: str) -> None:
+        self._set(name, "running", perf_counter())
+
+    def finished(self, name: str, seconds: float) -> None:
+        self._set(name, "ok", seconds)
+
+    def failed(self, name: str, error: DeployError) -> None:
+        self._set(name, "failed", 0.0)
+
+    def skipped(self, name: str) -> None:
+        self._set(name, "skipped", 0.0)
+
+    def render(self) -> "RenderableType":
+        """The table as it is now."""
+        from rich.table import Table
+        from rich.text import Text
+
+        styles = {"ok": "green", "failed": "bold red", "running": "cyan", "skipped": "yellow"}
+        table = Table(box=None, show_header=False, pad_edge=False)
+        with self._lock:
+            rows = list(self._rows.items())
+        for name, (state, value) in rows:
+            seconds = perf_counter() - value if state == "running" else value
+            took = f"{seconds:.1f} s" if state in ("running", "ok") else ""
+            style = styles.get(state, "dim")
+            table.add_row(
+                Text(state, style=style), Text(name, style=style), Text(took, style="dim")
+            )
+        return table
+
+    def _set(self, name: str, state: str, value: float) -> None:
+        with self._lock:
+            self._rows[name] = (state, value)

@@ -1,0 +1,89 @@
+"""MODEL_CARD.md: what the bundle holds, for people."""
+
+from pipcook_deploy.manifest import ArtifactEntry, Manifest
+from pipcook_deploy.spec import TensorSpec
+from pipcook_deploy.text import human_bytes
+
+
+def render_card(manifest: Manifest) -> str:
+    """The card as Markdown; pure."""
+    spec = manifest.spec
+    parts = [
+        f"# {_plain(spec.name)} {_plain(spec.version)}",
+        _plain(spec.description) if spec.description else "",
+        _facts(manifest),
+        "## Interface\n\n" + _interface(manifest),
+        "## Preprocessing\n\n" + _preprocessing(manifest),
+        "## Artifacts\n\n" + _artifacts(manifest),
+        _notes(manifest),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _facts(manifest: Manifest) -> str:
+    spec, source = manifest.spec, manifest.source
+    rows = [
+        f"- Task: {spec.task}",
+        f"- Licence: {_plain(spec.license) if spec.license else 'not stated'}",
+        f"- Source: {_plain(source.name)} ({source.format}), sha256 `{source.sha256}`",
+    ]
+    rows += [f"- {_plain(name)}: {value:g}" for name, value in sorted(spec.metrics.items())]
+    if spec.labels:
+        rows.append(f"- Labels ({len(spec.labels)}): {', '.join(map(_plain, spec.labels))}")
+    return "\n".join(rows)
+
+
+def _interface(manifest: Manifest) -> str:
+    def row(kind: str, tensor: TensorSpec) -> str:
+        shape = ", ".join("?" if axis is None else str(axis) for axis in tensor.shape)
+        return f"| {kind} | `{_plain(tensor.name)}` | {tensor.dtype} | [{shape}] |"
+
+    rows = [row("input", tensor) for tensor in manifest.spec.inputs]
+    rows += [row("output", tensor) for tensor in manifest.spec.outputs]
+    return "| | name | type | shape |\n|---|---|---|---|\n" + "\n".join(rows)
+
+
+def _preprocessing(manifest: Manifest) -> str:
+    if not manifest.spec.preprocessing:
+        return "None declared: callers send the tensors themselves."
+    rows = []
+    for name, operations in manifest.spec.preprocessing.items():
+        rows.append(f"`{_plain(name)}`:\n")
+        for number, operation in enumerate(operations, 1):
+            fields = operation.model_dump(exclude={"op", "vocabulary"})
+            options = ", ".join(f"{key}={value}" for key, value in fields.items())
+            rows.append(f"{number}. {operation.op}" + (f" ({options})" if options else ""))
+    return "\n".join(rows)
+
+
+def _artifacts(manifest: Manifest) -> str:
+    samples = manifest.samples
+    rows = ["| format | precision | size | brotli | largest difference | accuracy | proven in |"]
+    rows.append("|---|---|---|---|---|---|---|")
+    rows += [_artifact_row(entry) for entry in manifest.artifacts]
+    text = f"Compared with the source in {samples.source_runtime} on {samples.evaluated} samples"
+    accuracy = samples.source_accuracy
+    rated = f"; the source's accuracy on them is {accuracy:.2%}" if accuracy is not None else ""
+    return "\n".join(rows) + f"\n\n{text} ({_plain(samples.origin)}){rated}."
+
+
+def _artifact_row(entry: ArtifactEntry) -> str:
+    accuracy = "" if entry.accuracy is None else f"{entry.accuracy:.2%}"
+    proven = ", ".join(row.runtime for row in entry.verification if row.status == "passed")
+    return (
+        f"| {entry.format} | {entry.precision} | {human_bytes(entry.size)} "
+        f"| {human_bytes(entry.wire_size)} | {entry.largest_difference:.1e} | {accuracy} | {proven} |"
+    )
+
+
+def _notes(manifest: Manifest) -> str:
+    notes = manifest.spec.notes
+    return "## Notes\n\n" + "\n".join(f"- {_plain(note)}" for note in notes) if notes else ""
+
+
+def _plain(text: str) -> str:
+    """Text that stays one line and carries no Markdown or HTML of its own."""
+    line = " ".join(text.split())
+    for character in "\\`*_[]<>|#":
+        line = line.replace(character, "\\" + character)
+    return line

@@ -1,0 +1,57 @@
+"""Serves a bundle, an ONNX file, or any other source by way of a bundle of its own."""
+
+import tempfile
+from pathlib import Path
+
+from pipcook_deploy.api import deploy, opened
+from pipcook_deploy.artifact import Artifact, Binding
+from pipcook_deploy.bundle import MANIFEST, Bundle
+from pipcook_deploy.model import Model
+from pipcook_deploy.spec import TensorSpec
+
+
+def serve_source(
+    source: Path, *, host: str = "127.0.0.1", port: int = 9091, trust_source: bool = False
+) -> None:
+    """Serve until SIGTERM or Ctrl-C.
+
+    Raises `BundleError` if a bundle's files were changed, `ServerError` if the port is taken, and for other
+    sources what converting them raises.
+    """
+    if (source / MANIFEST).is_file():
+        _serve_bundle(Bundle.open(source), host, port)
+        return
+    with opened(source, trust_source=trust_source) as model:
+        if model.format == "onnx":
+            _serve(model, as_artifact(model), host, port)
+            return
+        with tempfile.TemporaryDirectory(prefix="pipcook-deploy-") as scratch:
+            _serve_bundle(deploy(model, to=("onnx",), out=Path(scratch) / "bundle"), host, port)
+
+
+def as_artifact(model: Model) -> Artifact:
+    """An ONNX source as an artifact: its tensors are called what they are called."""
+
+    def bindings(tensors: tuple[TensorSpec, ...]) -> tuple[Binding, ...]:
+        return tuple(Binding(spec.name, spec.name, spec.dtype, spec.shape) for spec in tensors)
+
+    return Artifact(
+        format="onnx",
+        model_format="onnx",
+        path=model.path.parent,
+        entry=model.path.name,
+        inputs=bindings(model.spec.inputs),
+        outputs=bindings(model.spec.outputs),
+    )
+
+
+def _serve_bundle(bundle: Bundle, host: str, port: int) -> None:
+    bundle.check_files()
+    artifact = bundle.artifact("onnx")
+    _serve(bundle, artifact, host, port)
+
+
+def _serve(owner: Bundle | Model, artifact: Artifact, host: str, port: int) -> None:
+    from pipcook_deploy.server import ServedModel, serve
+
+    serve(ServedModel(owner.spec, artifact), host=host, port=port)

@@ -1,0 +1,93 @@
+"""Runs an artifact in one runtime, in a worker, and judges its answers."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipcook_deploy.compare import Tolerance, tolerance_for
+from pipcook_deploy.errors import DeployError, UnsupportedRuntimeError, VerificationError
+from pipcook_deploy.jobs.workers import WorkerError, Workers
+from pipcook_deploy.manifest import VerificationEntry
+from pipcook_deploy.steps import runtime_for
+
+
+@dataclass(frozen=True)
+class Check:
+    """One artifact format in one variant of its runtime.
+
+    `samples` is a folder with `inputs` and `outputs`; `labels` are the right answers, if known;
+    `hint` is what to do when the answers differ.
+    """
+
+    format: str
+    model_format: str
+    variant: int
+    samples: Path
+    hint: str
+    tolerance: Tolerance | None = None
+    labels: list[int] | None = None
+    golden: int | None = None
+
+    @property
+    def runtime(self) -> str:
+        """Name of the variant: "tfjs-wasm"."""
+        return runtime_for(self.model_format).variants()[self.variant].name
+
+    @property
+    def task(self) -> str:
+        """What the progress display calls it."""
+        return f"verify {self.format} ({self.runtime})"
+
+    def run(self, artifact: dict[str, Any], workers: Workers) -> VerificationEntry:
+        """Raises `VerificationError` when an answer differs or cannot be had.
+
+        A variant other than the first that lacks what the artifact needs is recorded as unsupported.
+        """
+        tolerance = self.tolerance or tolerance_for(artifact["precision"])
+        base: dict[str, Any] = {"runtime": self.runtime, "tolerance": tolerance, "samples": 0}
+        try:
+            answer = self._call(artifact, tolerance, workers)
+        except UnsupportedRuntimeError as error:
+            if self.variant == 0:
+                raise
+            return VerificationEntry(**base, status="unsupported", reason=error.message)
+        except WorkerError as error:
+            raise VerificationError(
+                f"{self.format}: {self.runtime} could not run it: {error}", error.tail()
+            ) from error
+        wrong = [row for row in answer["outputs"] if not row["passed"]]
+        if wrong:
+            raise VerificationError("\n".join(map(self._explain, wrong)), self.hint)
+        return VerificationEntry.model_validate(base | answer | {"status": "passed"})
+
+    def _call(self, artifact: dict[str, Any], tolerance: Tolerance, workers: Workers) -> Any:
+        runtime = runtime_for(self.model_format)
+        arguments = {
+            "artifact": artifact,
+            "variant": self.variant,
+            "samples": str(self.samples),
+            "tolerance": tolerance.model_dump(mode="json"),
+            "labels": self.labels,
+            "count": self.golden if runtime.variants()[self.variant].slow else None,
+        }
+        call = "pipcook_deploy.steps:run_artifact"
+        return workers.call(call, arguments, heavy=runtime.heavy)
+
+    def _explain(self, row: dict[str, Any]) -> str:
+        where = f"output {row['name']!r} of sample {row['worst_sample']}"
+        return f"{self.format}: {where} in {self.runtime}: {row['reason']}"
+
+
+def variants_of(model_format: str) -> range:
+    """Numbers of the variants that a format is checked in."""
+    return range(len(runtime_for(model_format).variants()))
+
+
+def joined(errors: list[DeployError]) -> DeployError | None:
+    """One error that tells all of them, of the first one's kind; None if there are none."""
+    if len(errors) < 2:
+        return errors[0] if errors else None
+    messages = dict.fromkeys(error.message for error in errors)
+    error = DeployError.__new__(type(errors[0]))
+    DeployError.__init__(error, "\n".join(messages), errors[0].hint)
+    return error

@@ -1,0 +1,25 @@
+"""What every test shares: the environment of a worker, and skips that say why."""
+
+import os
+import shutil
+
+import pytest
+
+from pipcook_deploy.jobs.zygote import ENVIRONMENT
+
+# Tests call converters in their own process, so they get the environment of a worker.
+os.environ.update(ENVIRONMENT)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Heavy tests last: a broken unit is told first."""
+    items.sort(key=lambda item: any(item.iter_markers("heavy")) or any(item.iter_markers("node")))
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The browser; a machine without one skips, and says so."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    if found is None:
+        pytest.skip("Chromium is not installed: apt-get install chromium")
+    return found

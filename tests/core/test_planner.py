@@ -1,0 +1,69 @@
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from pipcook_deploy.artifact import Artifact
+from pipcook_deploy.converter import Converter
+from pipcook_deploy.errors import UnsupportedConversionError
+from pipcook_deploy.model import Model
+from pipcook_deploy.planner import describe_plan, plan
+
+
+class _Fake(Converter):
+    def convert(self, model: Model, into: Path) -> Artifact:
+        raise AssertionError("planning converts nothing")
+
+
+class _ToH5(_Fake):
+    format: ClassVar[str] = "keras_h5"
+    accepts: ClassVar[tuple[str, ...]] = ("tfjs_layers", "keras")
+    intermediate: ClassVar[bool] = True
+
+
+class _ToSavedModel(_Fake):
+    format: ClassVar[str] = "saved_model"
+    accepts: ClassVar[tuple[str, ...]] = ("keras", "keras_h5", "saved_model")
+    suffix: str = ""
+
+
+class _ToOnnx(_Fake):
+    format: ClassVar[str] = "onnx"
+    accepts: ClassVar[tuple[str, ...]] = ("saved_model",)
+
+
+class _ToWeb(_Fake):
+    format: ClassVar[str] = "web"
+    accepts: ClassVar[tuple[str, ...]] = ("saved_model", "tfjs_layers")
+
+
+INSTALLED = [_ToH5, _ToSavedModel, _ToOnnx, _ToWeb]
+
+
+def test_the_chain_leads_through_intermediate_formats():
+    steps = plan("tfjs_layers", [_ToOnnx()], INSTALLED)
+    assert describe_plan("tfjs_layers", steps) == ["tfjs_layers -> keras_h5 -> saved_model -> onnx"]
+
+
+def test_a_format_read_directly_takes_one_step():
+    steps = plan("saved_model", [_ToOnnx()], INSTALLED)
+    assert describe_plan("saved_model", steps) == ["saved_model -> onnx"]
+
+
+def test_the_first_accepted_format_that_can_be_had_wins():
+    assert describe_plan("tfjs_layers", plan("tfjs_layers", [_ToWeb()], INSTALLED)) == [
+        "tfjs_layers -> keras_h5 -> saved_model -> web"
+    ]
+
+
+def test_chains_share_their_common_steps_with_the_users_options():
+    steps = plan("keras", [_ToSavedModel(suffix="x"), _ToOnnx()], INSTALLED)
+    assert steps["onnx"].after.key == steps["saved_model"].key
+    assert steps["onnx"].after.converter.suffix == "x"
+
+
+def test_every_unreachable_format_is_named_at_once():
+    with pytest.raises(UnsupportedConversionError) as caught:
+        plan("tflite", [_ToOnnx(), _ToWeb()], INSTALLED)
+    assert "onnx: no chain" in caught.value.message
+    assert "web: no chain" in caught.value.message

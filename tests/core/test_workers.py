@@ -1,0 +1,98 @@
+import os
+import threading
+import time
+from contextlib import suppress
+
+import pytest
+
+from pipcook_deploy.errors import OutputError, SourceError
+from pipcook_deploy.jobs.workers import WorkerError, Workers
+
+HERE = "tests.core.jobs_for_tests"
+
+
+@pytest.fixture
+def workers(tmp_path, monkeypatch):
+    root = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
+    monkeypatch.setenv("PYTHONPATH", root)
+    with Workers(tmp_path) as started:
+        yield started
+
+
+def test_a_job_runs_in_another_process_and_answers(workers):
+    assert workers.call(f"{HERE}:add", {"a": 1, "b": 2}, heavy=False) == 3
+    assert workers.call(f"{HERE}:pid", {}, heavy=False) != os.getpid()
+
+
+def test_a_refusal_comes_back_as_itself(workers):
+    with pytest.raises(SourceError) as caught:
+        workers.call(f"{HERE}:refuse", {}, heavy=False)
+    assert (caught.value.message, caught.value.hint) == ("no model", "give one")
+
+
+def test_a_bug_comes_back_with_what_was_printed(workers):
+    with pytest.raises(WorkerError, match="ZeroDivisionError: by zero") as caught:
+        workers.call(f"{HERE}:break_down", {}, heavy=False)
+    assert "about to break" in caught.value.tail()
+    assert "Traceback" in caught.value.tail()
+
+
+def test_a_crash_costs_one_job_only(workers):
+    with pytest.raises(WorkerError, match="SIGSEGV"):
+        workers.call(f"{HERE}:crash", {}, heavy=False)
+    assert workers.call(f"{HERE}:add", {"a": 1, "b": 1}, heavy=False) == 2
+
+
+def test_a_full_disk_is_the_users_to_mend(workers):
+    with pytest.raises(OutputError, match=r"big\.bin: No space left"):
+        workers.call(f"{HERE}:fill_disk", {}, heavy=False)
+
+
+def test_jobs_run_side_by_side(workers):
+    answers = []
+    threads = [
+        threading.Thread(
+            target=lambda n=n: answers.append(
+                workers.call(f"{HERE}:add", {"a": n, "b": 0}, heavy=False)
+            )
+        )
+        for n in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(answers) == list(range(8))
+
+
+def test_leaving_ends_the_job_and_what_it_started(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.path.dirname(os.path.dirname(os.path.dirname(__file__))))
+    note = tmp_path / "note"
+
+    def job(workers):
+        with suppress(WorkerError):
+            workers.call(f"{HERE}:sleep_with_child", {"note": str(note)}, heavy=False)
+
+    with Workers(tmp_path) as workers:
+        thread = threading.Thread(target=job, args=(workers,))
+        thread.start()
+        _wait(lambda: note.exists() and len(note.read_text().split()) == 2)
+    thread.join(10)
+    assert not thread.is_alive()
+    for pid in map(int, note.read_text().split()):
+        _wait(lambda pid=pid: not _running(pid))
+
+
+def _running(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def _wait(condition, seconds=10):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)
