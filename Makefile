@@ -20,21 +20,25 @@ export TF_ENABLE_ONEDNN_OPTS = 0
 export TF_CPP_MIN_LOG_LEVEL = 3
 export CUDA_VISIBLE_DEVICES = -1
 
-.PHONY: setup demo test test-unit test-reference lint bench matrix clean
+.PHONY: setup node demo test test-unit test-reference lint bench matrix clean
 
-setup: $(STAMP) $(NODE_STAMP)
+setup: node $(STAMP) $(NODE_STAMP)
+
+# Said before the minute that the Python packages take.
+node:
+	@test -f $(NODE_STAMP) || \
+	  $(NODE) -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20)' 2>/dev/null || \
+	  { echo 'Node 20 or newer is needed; "$(NODE)" is not one. get it from https://nodejs.org' >&2; exit 1; }
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 	  { echo 'Python 3.11 or newer is needed; "$(PYTHON)" is not one. run: make PYTHON=python3.12 ...' >&2; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || \
 	  { echo 'no virtual environment could be made. run: apt-get install python3-venv' >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
 	@touch $@
 
-$(NODE_STAMP): $(STAMP)
-	@$(NODE) -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20)' 2>/dev/null || \
-	  { echo 'Node 20 or newer is needed; "$(NODE)" is not one. get it from https://nodejs.org' >&2; exit 1; }
+$(NODE_STAMP): $(STAMP) $(wildcard pipcook_deploy/runtimes/tfjs/package*.json)
 	$(BIN)/pipcook-deploy setup node
 	@touch $@
 
