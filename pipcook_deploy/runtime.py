@@ -12,7 +12,7 @@ Tensors = dict[str, Any]  # name in the spec -> numpy array, batch axis first
 class Runtime(ABC):
     """Runs models of one or more formats in the runtime that runs them in production."""
 
-    name: ClassVar[str]
+    name: str  # a variant may refine it: "tfjs-wasm"
     formats: ClassVar[tuple[str, ...]]
     heavy: ClassVar[bool] = False  # needs TensorFlow in the process
     slow: bool = False  # golden samples only, not the whole evaluation set

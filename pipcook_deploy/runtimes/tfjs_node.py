@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pipcook_deploy.artifact import Artifact, Binding
-from pipcook_deploy.errors import VerificationError
+from pipcook_deploy.errors import UnsupportedRuntimeError, VerificationError
 from pipcook_deploy.formats.tfjs_model import TfjsModel, read_model
 from pipcook_deploy.model import Model
 from pipcook_deploy.run import run
@@ -20,7 +20,7 @@ BATCH = 32  # samples at once where the batch axis is dynamic: bounds memory
 _KERNEL = re.compile(r"Kernel '(\w+)' not registered for backend '(\w+)'")
 
 
-class MissingKernelError(VerificationError):
+class MissingKernelError(UnsupportedRuntimeError):
     """A backend of TF.js lacks a kernel that the model needs."""
 
     def __init__(self, kernel: str, backend: str) -> None:
@@ -39,13 +39,15 @@ class TfjsNodeRuntime(Runtime):
     after `timeout` seconds.
     """
 
-    name: ClassVar[str] = "tfjs_node"
+    name = "tfjs-node"
     formats: ClassVar[tuple[str, ...]] = ("tfjs_layers", "tfjs_graph")
     backends: ClassVar[tuple[Backend, ...]] = ("cpu", "wasm")
 
     def __init__(self, backend: Backend = "cpu", timeout: float = 900) -> None:
         self.backend = backend
         self.timeout = timeout
+        self.name = f"tfjs-{backend}"
+        self.slow = backend == "cpu"
 
     @classmethod
     def variants(cls) -> tuple["TfjsNodeRuntime", ...]:
