@@ -16,6 +16,8 @@ const KEYS = {
   command: (value) => isText(value) || (isTexts(value) && value.length > 0),
 };
 
+const FORMATS = ['tfjs', 'onnx', 'saved_model', 'tflite'];
+
 function isText(value) {
   return typeof value === 'string' && value !== '';
 }
@@ -78,11 +80,12 @@ function recipeArguments(modelDir, options) {
 }
 
 function convertArguments(modelDir, options) {
-  const made = ['convert', path.resolve(modelDir), '--out', path.resolve(options.target)];
+  const formats = [].concat(options.formats || FORMATS).join(',');
+  const made = ['convert', path.resolve(modelDir), '--to', formats];
   const given = {
-    '--to': options.formats && [].concat(options.formats).join(','),
+    '--out': path.resolve(options.target),
     '--name': options.name,
-    '--model-version': options.version,
+    '--version': options.version,
     '--samples': options.samples && path.resolve(options.samples),
   };
   for (const [flag, value] of Object.entries(given)) {

@@ -6,6 +6,7 @@ const os = require('node:os');
 const path = require('node:path');
 const { afterEach, beforeEach, test } = require('node:test');
 
+const ALL = 'tfjs,onnx,saved_model,tflite';
 const ROOT = path.join(__dirname, '..');
 let folder;
 let log;
@@ -62,7 +63,7 @@ test('one line of JSON calls the command line on the trained model', async () =>
   await withPath(() => pipcook(entry, path.join(folder, 'model')));
   assert.deepStrictEqual(recorded(), [
     ['--version'],
-    ['convert', path.join(folder, 'model'), '--out', path.join(folder, 'b')],
+    ['convert', path.join(folder, 'model'), '--to', ALL, '--out', path.join(folder, 'b')],
   ]);
 });
 
@@ -78,8 +79,8 @@ test('every key reaches the command line as one argument, whatever is in it', as
   };
   await withPath(() => pipcook(entry, folder));
   assert.deepStrictEqual(recorded()[1], [
-    'convert', folder, '--out', path.join(folder, nasty), '--to', 'tfjs,onnx', '--name', nasty,
-    '--model-version', '2', '--samples', path.join(folder, 's'), '--set', 'onnx.opset=18',
+    'convert', folder, '--to', 'tfjs,onnx', '--out', path.join(folder, nasty), '--name', nasty,
+    '--version', '2', '--samples', path.join(folder, 's'), '--set', 'onnx.opset=18',
   ]);
   assert.strictEqual(fs.existsSync('x'), false);
 });
@@ -97,7 +98,7 @@ test('a recipe is run on the trained model, with what else the entry says', asyn
 test('relative paths start where Pipcook was started', async () => {
   await withPath(() => pipcook({ target: 'bundle' }, 'model'));
   assert.deepStrictEqual(recorded()[1], [
-    'convert', path.resolve('model'), '--out', path.resolve('bundle'),
+    'convert', path.resolve('model'), '--to', ALL, '--out', path.resolve('bundle'),
   ]);
 });
 
