@@ -10,7 +10,7 @@ Arithmetic is IEEE float64 in the order written, rounded once to float32 at the 
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from pipcook_deploy.options import Options
 
@@ -39,12 +39,13 @@ class Color(Options):
 
 
 class Resize(Options):
-    """Resample to `height` x `width` (see docs/preprocessing.md for the weights of each method).
+    """Resample an image to `height` x `width` (docs/preprocessing.md has the weights of each method).
 
-    `fit` `stretch` ignores the aspect ratio; `cover` scales by max(height/H, width/W) and crops the
-    centre. `round` gives uint8 by floor(x + 0.5) clamped to [0, 255]; otherwise float32.
-    `area_bilinear` per axis: pixel-area mean when shrinking, corner-aligned-to-edge linear when growing
-    (the resize of Jimp, hence of Pipcook).
+    `bicubic` is Keys' kernel with a = -1/2. `antialias` widens the kernel by the ratio when shrinking
+    (as Pillow and tf.image do). `fit` `stretch` ignores the aspect ratio; `cover` scales by
+    max(height/H, width/W) and keeps the centre. `round` gives uint8 by floor(x + 0.5) clamped to
+    [0, 255]; otherwise float32. `area_bilinear` is the default resize of Jimp 0.x, hence of Pipcook:
+    area mean when shrinking, linear when growing; its result is whole numbers either way.
     """
 
     op: Literal["resize"] = "resize"
@@ -55,6 +56,16 @@ class Resize(Options):
     antialias: bool = False
     fit: Literal["stretch", "cover"] = "stretch"
     round: bool = True
+
+    @model_validator(mode="after")
+    def _combination_exists(self) -> "Resize":
+        if self.antialias and self.method not in ("bilinear", "bicubic"):
+            raise ValueError(f"antialias does not exist for {self.method}")
+        if self.antialias and self.corners != "half_pixel":
+            raise ValueError("antialias needs corners = half_pixel")
+        if self.method == "area_bilinear" and (self.corners, self.fit) != ("half_pixel", "stretch"):
+            raise ValueError("area_bilinear has no corners and no fit: leave both out")
+        return self
 
 
 class CenterCrop(Options):
@@ -69,21 +80,21 @@ class Scale(Options):
     """float32(x * factor + offset)."""
 
     op: Literal["scale"] = "scale"
-    factor: float = 1.0
-    offset: float = 0.0
+    factor: FiniteFloat = 1.0
+    offset: FiniteFloat = 0.0
 
 
 class Normalize(Options):
     """float32((x - mean[c]) / std[c]) over the channel axis (last axis); one value serves all channels."""
 
     op: Literal["normalize"] = "normalize"
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: tuple[FiniteFloat, ...] = Field(min_length=1)
+    std: tuple[FiniteFloat, ...] = Field(min_length=1)
 
     @field_validator("std")
     @classmethod
     def _std_is_not_zero(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if not value or any(not v > 0 for v in value):
+        if any(not v > 0 for v in value):
             raise ValueError("std must be greater than zero")
         return value
 
@@ -98,7 +109,7 @@ class NormalizePerImage(Options):
     op: Literal["normalize_per_image"] = "normalize_per_image"
     per_channel: bool = False
     rounded: bool = False
-    epsilon: float = Field(default=1e-7, gt=0)
+    epsilon: FiniteFloat = Field(default=1e-7, gt=0)
 
 
 class Layout(Options):
@@ -109,18 +120,18 @@ class Layout(Options):
 
 
 class Cast(Options):
-    """To another element type; floats to integers by floor(x + 0.5), clamped to the type's range."""
+    """To another element type; floats to integers by floor(x + 0.5), clamped to its range; NaN gives 0."""
 
     op: Literal["cast"] = "cast"
     dtype: Literal["float32", "uint8", "int8", "int32", "int64"]
 
 
 class Tokenize(Options):
-    """Text -> int32 ids. Lower-cases (Unicode simple, if set), then splits.
+    """Text -> int32 ids. Lower-cases code point by code point (if set), then splits.
 
-    `whitespace` splits at Unicode White_Space; `word` takes maximal runs of Unicode letters, digits
-    and underscore; `char` takes code points. A token's id is its place in `vocabulary` plus
-    `first_id`; an unknown token is `unknown_id`, or left out if that is null.
+    `whitespace` splits at Unicode White_Space; `word` takes maximal runs of Unicode letters (L*),
+    numbers (N*) and underscore; `char` takes code points. A token's id is its (first) place in
+    `vocabulary` plus `first_id`; an unknown token is `unknown_id`, or left out if that is null.
     """
 
     op: Literal["tokenize"] = "tokenize"
