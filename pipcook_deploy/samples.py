@@ -9,6 +9,7 @@ from pydantic import Field
 
 from pipcook_deploy.errors import UsageError
 from pipcook_deploy.options import Options
+from pipcook_deploy.preprocess.operations import Operation
 from pipcook_deploy.runtime import Tensors
 from pipcook_deploy.spec import ModelSpec, TensorSpec
 from pipcook_deploy.text import did_you_mean
@@ -68,7 +69,7 @@ def make_samples(spec: ModelSpec, options: SampleOptions) -> Samples:
 
 
 def _from_images(spec: ModelSpec, folder: Path, options: SampleOptions) -> Samples:
-    from pipcook_deploy.preprocess.execute import prepare_batch
+    import numpy as np
 
     name = _image_input(spec)
     files = _choose(_image_files(folder), options)
@@ -76,16 +77,39 @@ def _from_images(spec: ModelSpec, folder: Path, options: SampleOptions) -> Sampl
         raise UsageError(f"[samples] path: no images below {folder}")
     labels = _labels(spec, folder, files)
     contents = [path.read_bytes() for path in files]
-    try:
-        batch = prepare_batch(spec.preprocessing[name], contents)
-    except ValueError as error:
-        raise UsageError(f"[samples] path: {folder}: {error}") from error
+    tensors = [
+        _prepared(spec.preprocessing[name], content, path)
+        for path, content in zip(files, contents, strict=True)
+    ]
     golden = min(options.count, len(files))
     encoded = [
         (f"{number:03d}{path.suffix.lower()}", content)
         for number, (path, content) in enumerate(zip(files[:golden], contents, strict=False))
     ]
-    return Samples({name: batch}, golden, f"images: {folder.name}", labels, encoded)
+    inputs = {name: _checked(spec, name, np.stack(tensors))}
+    return Samples(inputs, golden, f"images: {folder.name}", labels, encoded)
+
+
+def _checked(spec: ModelSpec, name: str, batch: Any) -> Any:
+    tensor = next(tensor for tensor in spec.inputs if tensor.name == name)
+    if batch.ndim != len(tensor.shape) or not tensor.matches(
+        (tensor.shape[0] or 1, *batch.shape[1:])
+    ):
+        raise UsageError(
+            f"model: preprocessing: gives {list(batch.shape[1:])} for one sample, the input {name!r} "
+            f"takes {list(tensor.shape[1:])}"
+        )
+    return batch.astype(tensor.dtype)
+
+
+def _prepared(operations: tuple[Operation, ...], content: bytes, path: Path) -> Any:
+    from pipcook_deploy.preprocess.errors import PreprocessingError
+    from pipcook_deploy.preprocess.execute import prepare
+
+    try:
+        return prepare(operations, content)
+    except PreprocessingError as error:
+        raise UsageError(f"[samples] path: {path}: {error.message}", error.hint) from error
 
 
 def _image_input(spec: ModelSpec) -> str:
@@ -186,7 +210,7 @@ def _random(spec: ModelSpec, options: SampleOptions) -> Samples:
             from pipcook_deploy.preprocess.execute import prepare_batch
 
             images = [_random_png(rng) for _ in range(options.count)]
-            inputs[tensor.name] = prepare_batch(operations, images)
+            inputs[tensor.name] = _checked(spec, tensor.name, prepare_batch(operations, images))
             if len(spec.inputs) == 1:
                 encoded = [(f"{number:03d}.png", data) for number, data in enumerate(images)]
         else:
