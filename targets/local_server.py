@@ -29,7 +29,7 @@ class LocalServerTarget(Target):
         """`serve.sh`, `requirements.txt` and `README.md`."""
         bundle.artifact("onnx")  # what the server runs; says so if it is missing
         values = {
-            "name": bundle.spec.name,
+            "name": " ".join(bundle.spec.name.split()),
             "host": shlex.quote(self.host),
             "port": str(self.port),
             "url": f"http://{self.host}:{self.port}/",

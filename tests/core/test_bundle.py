@@ -5,86 +5,17 @@ import subprocess
 import numpy as np
 import pytest
 
-from pipcook_deploy.bundle import SUMS, Bundle, sums
+from pipcook_deploy.bundle import SUMS, Bundle
 from pipcook_deploy.errors import BundleError
 from pipcook_deploy.files import files_below
-from pipcook_deploy.manifest import SCHEMA, Manifest, schema
-from pipcook_deploy.model_card import render_card
-from pipcook_deploy.steps import measure_files
+from pipcook_deploy.manifest import SCHEMA, schema
 from pipcook_deploy.tensors import load_tensors, save_tensors
-
-
-def _manifest(folder):
-    artifact = {
-        "format": "onnx",
-        "model_format": "onnx",
-        "entry": "model.onnx",
-        "precision": "float32",
-        "chain": ["keras", "saved_model", "onnx"],
-        "options": {"opset": 18},
-        "inputs": [{"name": "x", "tensor": "x", "dtype": "float32", "shape": [None, 2]}],
-        "outputs": [{"name": "y", "tensor": "y:0", "dtype": "float32", "shape": [None, 2]}],
-        "details": {},
-        "files": measure_files(str(folder / "artifacts" / "onnx")),
-        "verification": [
-            {
-                "runtime": "onnxruntime",
-                "status": "passed",
-                "samples": 2,
-                "tolerance": {},
-                "outputs": [
-                    {
-                        "name": "y",
-                        "max_abs": 1e-7,
-                        "max_rel": 1e-7,
-                        "agreement": 1.0,
-                        "worst_sample": 0,
-                        "passed": True,
-                        "reason": None,
-                    }
-                ],
-            }
-        ],
-    }
-    card = {"path": "MODEL_CARD.md", "size": 0, "gzip": 0, "brotli": 0, "sha256": ""}
-    samples = {
-        "origin": "random, seed 0",
-        "count": 2,
-        "evaluated": 2,
-        "source_runtime": "tensorflow",
-        "source_accuracy": None,
-        "encoded": [],
-        "labels": None,
-        "files": measure_files(str(folder / "samples")),
-    }
-    source = {"name": "m.keras", "format": "keras", "sha256": "0" * 64, "details": {}}
-    return Manifest.model_validate(
-        {
-            "tools": {"pipcook-deploy": "0.1.0"},
-            "spec": {"name": "m", "labels": ["a", "b"], "notes": ["no <b>licence</b>"]},
-            "source": source,
-            "recipe": {},
-            "artifacts": [artifact],
-            "samples": samples,
-            "card": card,
-        }
-    )
+from tests.bundles import write_small_bundle
 
 
 @pytest.fixture
 def bundle(tmp_path):
-    folder = tmp_path / "bundle"
-    (folder / "artifacts" / "onnx").mkdir(parents=True)
-    (folder / "artifacts" / "onnx" / "model.onnx").write_bytes(b"not really a model" * 10)
-    save_tensors(folder / "samples" / "inputs", {"x": np.zeros((2, 2), np.float32)})
-    save_tensors(folder / "samples" / "outputs", {"y": np.ones((2, 2), np.float32)})
-    manifest = _manifest(folder)
-    (folder / "MODEL_CARD.md").write_text(render_card(manifest))
-    card = next(row for row in measure_files(str(folder)) if row["path"] == "MODEL_CARD.md")
-    manifest = manifest.model_copy(update={"card": manifest.card.model_copy(update=card)})
-    (folder / "manifest.json").write_text(manifest.dump())
-    (folder / SUMS).write_bytes(sums(folder))
-    return folder
+    return write_small_bundle(tmp_path / "bundle").path
 
 
 def test_an_untouched_bundle_passes(bundle):
@@ -110,11 +41,11 @@ def test_a_changed_byte_of_any_file_is_found(bundle):
 
 
 def test_a_missing_and_an_added_file_are_found_together(bundle):
-    (bundle / "artifacts" / "onnx" / "model.onnx").unlink()
+    (bundle / "artifacts" / "onnx" / "model.bin").unlink()
     (bundle / "artifacts" / "onnx" / "extra.bin").write_bytes(b"")
     with pytest.raises(BundleError) as caught:
         Bundle.open(bundle).check_files()
-    assert "model.onnx: is missing" in caught.value.message
+    assert "model.bin: is missing" in caught.value.message
     assert "extra.bin: does not belong" in caught.value.message
 
 

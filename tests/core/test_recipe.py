@@ -1,0 +1,116 @@
+import pytest
+
+from pipcook_deploy.errors import RecipeError
+from pipcook_deploy.recipe import make_converters, parse_settings, read_recipe
+
+GOOD = """
+[model]
+source = "m.keras"
+labels = ["a", "b"]
+[[model.preprocessing]]
+op = "decode"
+[convert.onnx]
+opset = 17
+[convert.tfjs]
+[samples]
+path = "data"
+[bundle]
+out = "dist/b"
+"""
+
+
+def _write(tmp_path, text):
+    path = tmp_path / "deploy.toml"
+    path.write_text(text)
+    return path
+
+
+def _mistakes(tmp_path, text, settings=()):
+    with pytest.raises(RecipeError) as caught:
+        read_recipe(_write(tmp_path, text), settings)
+    return caught.value.mistakes
+
+
+def test_a_good_recipe_gives_converters_with_their_options(tmp_path):
+    recipe = read_recipe(_write(tmp_path, GOOD))
+    assert recipe.convert["onnx"].opset == 17
+    assert list(recipe.convert) == ["onnx", "tfjs"]
+    assert recipe.model.preprocessing[0].op == "decode"
+
+
+def test_paths_count_from_the_recipes_folder(tmp_path):
+    recipe = read_recipe(_write(tmp_path, GOOD))
+    assert recipe.model.source == tmp_path / "m.keras"
+    assert recipe.samples.path == tmp_path / "data"
+    assert recipe.bundle.out == tmp_path / "dist" / "b"
+
+
+def test_settings_replace_values_and_know_plugins_by_name(tmp_path):
+    recipe = read_recipe(
+        _write(tmp_path, GOOD), ("onnx.opset=14", "model.name=fancy", "bundle.jobs=1")
+    )
+    assert recipe.convert["onnx"].opset == 14
+    assert recipe.model.name == "fancy"
+    assert recipe.bundle.jobs == 1
+
+
+def test_every_mistake_is_reported_at_once_with_its_place(tmp_path):
+    text = """
+[modle]
+[model]
+source = "m"
+versoin = "1"
+[convert.onx]
+[convert.onnx]
+opset = 99
+[samples]
+count = 0
+[verify.tflite]
+"""
+    mistakes = _mistakes(tmp_path, text)
+    file = str(tmp_path / "deploy.toml")
+    for expected in (
+        f"{file}: modle: is not a table (did you mean 'model'?)",
+        f"{file}: model: versoin: is not an option (did you mean 'version'?)",
+        f"{file}: convert: onx: is not known (did you mean 'onnx'?)",
+        f"{file}: convert.onnx: opset: ",
+        f"{file}: samples: count: ",
+        f"{file}: verify: tflite: is not converted to",
+    ):
+        assert any(line.startswith(expected) for line in mistakes), (expected, mistakes)
+    assert len(mistakes) == 6
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "model: the table is missing"),
+        ("[model]\n", "model: source: is missing"),
+        ("[model]\nsource='m'\n", "convert: no format is asked for"),
+        ("[model\n", "deploy.toml: "),
+        ("model = 3\n[convert.onnx]\n", "model: "),
+    ],
+)
+def test_incomplete_recipes_say_what_is_missing(tmp_path, text, message):
+    assert any(message in line for line in _mistakes(tmp_path, text))
+
+
+def test_a_missing_recipe_says_how_to_make_one(tmp_path):
+    with pytest.raises(RecipeError, match="pipcook-deploy init MODEL"):
+        read_recipe(tmp_path / "deploy.toml")
+
+
+def test_a_broken_setting_is_a_mistake(tmp_path):
+    assert "--set opset: is not TABLE.KEY=VALUE" in _mistakes(tmp_path, GOOD, ("opset=3",))
+    with pytest.raises(RecipeError):
+        parse_settings(("onnx.opset",))
+
+
+def test_intermediate_formats_cannot_be_asked_for():
+    with pytest.raises(RecipeError, match="keras_h5: is not known"):
+        make_converters(("keras_h5",), {})
+
+
+def test_options_for_a_format_that_is_not_wanted_are_a_mistake():
+    with pytest.raises(RecipeError, match="tfjs: is not among"):
+        make_converters(("onnx",), {"tfjs": {"kind": "graph"}})
