@@ -41,7 +41,6 @@ def main() -> int:
     if code:
         return code
     print(f"\nthe stage took {time.monotonic() - started:.0f} s\n")
-    show_artifacts(json.loads((BUNDLE / "manifest.json").read_text("utf-8")))
     try:
         with served(BUNDLE) as port:
             predict_samples(port)
@@ -58,30 +57,6 @@ def run(*arguments: str) -> int:
     """Run the command line from the repository's root, shown before."""
     print(f"$ pipcook-deploy {' '.join(arguments)}", flush=True)
     return subprocess.run([str(PROGRAM), *arguments], cwd=ROOT, check=False).returncode
-
-
-def show_artifacts(manifest: dict[str, Any]) -> None:
-    """Size, wire size, parity and accuracy of each artifact."""
-    samples = manifest["samples"]
-    print(f"{'artifact':<14}{'size':>10}{'brotli':>10}  {'difference':>10}  accuracy")
-    for artifact in manifest["artifacts"]:
-        size = sum(file["size"] for file in artifact["files"])
-        wire = sum(file["brotli"] for file in artifact["files"])
-        for entry in artifact["verification"]:
-            if entry["status"] != "passed":
-                print(f"{artifact['format']:<14}{entry['runtime']}: {entry['status']}")
-                continue
-            difference = max(output["max_abs"] for output in entry["outputs"])
-            print(
-                f"{artifact['format']:<14}{size / 1e3:>7.1f} kB{wire / 1e3:>7.1f} kB  {difference:>10.1e}"
-                f"  {percent(entry['accuracy'])} of {entry['samples']} in {entry['runtime']}"
-            )
-    print(f"{'the source':<46}  {percent(samples['source_accuracy'])} of {samples['evaluated']}\n")
-
-
-def percent(share: float | None) -> str:
-    """A share of one, as a percentage."""
-    return "-" if share is None else f"{100 * share:.1f} %"
 
 
 @contextmanager
