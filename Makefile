@@ -64,6 +64,7 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 bench: setup
+	@test -f dist/fashion-mnist/manifest.json || $(BIN)/pipcook-deploy run examples/fashion-mnist/deploy.toml
 	$(BIN)/python benchmarks/startup.py --json dist/bench/startup.json
 	$(BIN)/python benchmarks/convert.py --json dist/bench/convert.json
 
