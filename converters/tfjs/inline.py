@@ -1,0 +1,268 @@
+"""Replaces function calls, branches and loops by the operations that they run.
+
+TF.js runs loops only through `executeAsync`, and Keras 3's recurrent layers not at all, so a loop whose
+number of steps the model fixes is written out, step by step; the lists that it reads and writes become
+plain tensors. The values of loop counters are followed with `fold`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from pipcook_deploy.converters.tfjs.fold import fold
+from pipcook_deploy.converters.tfjs.graph import Graph, Node, constant, node_of, reference
+
+from pipcook_deploy.errors import UnsupportedConversionError
+
+_CALLS = ("PartitionedCall", "StatefulPartitionedCall")
+_WHILES = ("While", "StatelessWhile")
+_IFS = ("If", "StatelessIf")
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function of the library: its nodes, the names of its arguments and the tensors it returns."""
+
+    graph: Graph
+    arguments: list[str]
+    results: list[str]
+
+
+@dataclass(frozen=True)
+class TensorList:
+    """What a TensorList handle stands for. An item that was not written yet is None.
+
+    `unpack` is the node that makes the items of a list that a tensor was split into: how many they are
+    may be known only from what is read, so its list of items is open.
+    """
+
+    items: tuple[str | None, ...]
+    dtype: str
+    element_shape: tuple[int, ...] = ()
+    unpack: str | None = None
+
+
+Value = str | TensorList
+
+
+def inline(graph: Graph, functions: Mapping[str, Function], unroll_limit: int) -> Graph:
+    """The same graph without calls, branches, loops and lists.
+
+    Raises `UnsupportedConversionError` for a loop or branch that depends on the input, and for a loop of
+    more than `unroll_limit` steps.
+    """
+    writer = _Writer(functions, unroll_limit)
+    writer.graph.shapes = dict(graph.shapes)
+    made = writer.run(graph, "", {})
+    result = writer.graph
+    result.inputs = dict(graph.inputs)
+    result.outputs = {name: _tensor(made[t], node_of(t)) for name, t in graph.outputs.items()}
+    result.sort()
+    return result
+
+
+def _tensor(value: Value, where: str) -> str:
+    if isinstance(value, TensorList):
+        raise UnsupportedConversionError(f"{where}: a TensorList is used as a tensor")
+    return value
+
+
+def _joined(scope: str, name: str) -> str:
+    """`a/b/while/3` and `b/while/cell/MatMul` are `a/b/while/3/cell/MatMul`: bodies repeat their place."""
+    if not scope:
+        return name
+    parts, place = name.split("/"), [p for p in scope.split("/") if not p.isdecimal()]
+    for size in range(min(len(parts) - 1, len(place)), 0, -1):
+        if parts[:size] == place[-size:]:
+            return "/".join([scope, *parts[size:]])
+    return f"{scope}/{name}"
+
+
+class _Writer:
+    def __init__(self, functions: Mapping[str, Function], unroll_limit: int) -> None:
+        self.graph = Graph()
+        self._functions = functions
+        self._limit = unroll_limit
+
+    def run(self, graph: Graph, scope: str, given: Mapping[str, Value]) -> dict[str, Value]:
+        """Write the nodes of a graph under `scope`; what each of its tensors became."""
+        made: dict[str, Value] = dict(given)
+        order = Graph(graph.nodes.values(), outputs={str(i): n for i, n in enumerate(graph.nodes)})
+        order.sort()
+        for node in order:
+            if node.name not in given:
+                inputs = [made[tensor] for tensor in node.inputs]
+                name = _joined(scope, node.name)
+                for index, value in enumerate(self._write(replace(node, name=name), inputs)):
+                    made[reference(node.name, index)] = value
+        return made
+
+    def _call(self, name: str, scope: str, arguments: Sequence[Value]) -> list[Value]:
+        function = self._functions[name]
+        given = dict(zip(function.arguments, arguments, strict=True))
+        made = self.run(function.graph, scope, given)
+        return [made[tensor] for tensor in function.results]
+
+    def _write(self, node: Node, inputs: list[Value]) -> list[Value]:
+        if node.op in _CALLS:
+            # the name of a call says nothing: TensorFlow makes one per export
+            scope = node.name.rpartition("/")[0]
+            return self._call(node.attrs["f"]["func"]["name"], scope, inputs)
+        if node.op in _WHILES:
+            return self._loop(node, inputs)
+        if node.op in _IFS:
+            return self._branch(node, inputs)
+        handler = _LISTS.get(node.op)
+        if handler is not None:
+            return handler(self, node, inputs)
+        if node.op in ("Identity", "IdentityN", "StopGradient"):
+            return inputs
+        return self._plain(node, [_tensor(value, node.name) for value in inputs])
+
+    def _plain(self, node: Node, inputs: list[str]) -> list[Value]:
+        known = [self.graph.const(tensor) for tensor in inputs]
+        values = [value for value in known if value is not None]
+        if inputs and len(values) == len(known):
+            folded = fold(node, values)
+            if folded is not None:
+                return [self.graph.add(constant(node.name, folded))]
+        name = self.graph.add(replace(node, inputs=inputs))
+        return [reference(name, index) for index in range(_MAX_OUTPUTS)]
+
+    def known(self, value: Value) -> np.ndarray | None:
+        """The value of a tensor that is known before the model runs."""
+        return None if isinstance(value, TensorList) else self.graph.const(value)
+
+    def _loop(self, node: Node, values: list[Value]) -> list[Value]:
+        condition, body = (node.attrs[key]["func"]["name"] for key in ("cond", "body"))
+        for step in range(self._limit + 1):
+            goes_on = self.known(self._call(condition, f"{node.name}/{step}/cond", values)[0])
+            if goes_on is None:
+                raise UnsupportedConversionError(
+                    f"the loop {node.name!r} runs as often as the input says: TF.js could not run it",
+                    "export the model with a fixed number of time steps: keras.Input((40, 6)), not (None, 6)",
+                )
+            if not goes_on:
+                return values
+            values = self._call(body, f"{node.name}/{step}", values)
+        raise UnsupportedConversionError(
+            f"the loop {node.name!r} has more than {self._limit} steps, too many to write out",
+            "raise it, if the model may be that large: --set tfjs.unroll_limit=N",
+        )
+
+    def _branch(self, node: Node, inputs: list[Value]) -> list[Value]:
+        taken = self.known(inputs[0])
+        if taken is None:
+            raise UnsupportedConversionError(
+                f"the branch {node.name!r} depends on the input: TF.js' predict() cannot run it",
+                "write the model without tf.cond, with tf.where",
+            )
+        key = "then_branch" if bool(taken) else "else_branch"
+        return self._call(node.attrs[key]["func"]["name"], node.name, inputs[1:])
+
+    def list_of(self, node: Node, value: Value) -> TensorList:
+        """A list that is followed; anything else ends the conversion."""
+        if not isinstance(value, TensorList):
+            raise UnsupportedConversionError(f"{node.name}: a TensorList of unknown origin")
+        return value
+
+    def integer(self, node: Node, value: Value) -> int:
+        """An index or a size that must be known."""
+        known = self.known(value)
+        if known is None:
+            raise UnsupportedConversionError(
+                f"{node.name} ({node.op}): the size or the index depends on the input",
+                "export the model with a fixed number of time steps",
+            )
+        return int(known)
+
+    def item(self, node: Node, found: TensorList, index: int) -> str:
+        """An item of a list; one that was never written is zeros."""
+        if found.unpack is not None:
+            unpack = self.graph.nodes[found.unpack]
+            unpack.attrs["num"] = {"i": str(max(unpack.integer("num"), index + 1))}
+            return reference(found.unpack, index)
+        if not 0 <= index < len(found.items):
+            raise UnsupportedConversionError(f"{node.name}: item {index} of {len(found.items)}")
+        written = found.items[index]
+        if written is not None:
+            return written
+        if not found.element_shape or min(found.element_shape) < 0:
+            other = next((item for item in found.items if item is not None), None)
+            if other is None:
+                raise UnsupportedConversionError(f"{node.name}: reads an item of unknown shape")
+            return self.graph.add(
+                Node(node.name, "ZerosLike", [other], {"T": {"type": found.dtype}})
+            )
+        dtype = np.float32 if found.dtype == "DT_FLOAT" else np.int32
+        return self.graph.add(constant(node.name, np.zeros(found.element_shape, dtype)))
+
+
+_MAX_OUTPUTS = 64  # references to outputs that a node may have; those it has not are never read
+
+
+def _shape(writer: _Writer, value: Value) -> tuple[int, ...]:
+    known = writer.known(value)
+    return () if known is None or known.ndim == 0 else tuple(int(n) for n in known)
+
+
+def _reserve(writer: _Writer, node: Node, inputs: list[Value]) -> list[Value]:
+    size = writer.integer(node, inputs[1])
+    shape = _shape(writer, inputs[0])
+    return [TensorList((None,) * size, node.dtype("element_dtype"), shape)]
+
+
+def _empty(writer: _Writer, node: Node, inputs: list[Value]) -> list[Value]:
+    return [TensorList((), node.dtype("element_dtype"), _shape(writer, inputs[0]))]
+
+
+def _from_tensor(writer: _Writer, node: Node, inputs: list[Value]) -> list[Value]:
+    tensor = _tensor(inputs[0], node.name)
+    dtype = node.dtype("element_dtype")
+    size = writer.graph.shapes.get(tensor, (None,))[0] or 0
+    attrs = {"num": {"i": str(size)}, "axis": {"i": "0"}, "T": {"type": dtype}}
+    unpack = writer.graph.add(Node(f"{node.name}/unstack", "Unpack", [tensor], attrs))
+    return [TensorList((), dtype, unpack=unpack)]
+
+
+def _get_item(writer: _Writer, node: Node, inputs: list[Value]) -> list[Value]:
+    found = writer.list_of(node, inputs[0])
+    return [writer.item(node, found, writer.integer(node, inputs[1]))]
+
+
+def _set_item(writer: _Writer, node: Node, inputs: list[Value]) -> list[Value]:
+    found, index = writer.list_of(node, inputs[0]), writer.integer(node, inputs[1])
+    items = list(found.items) + [None] * (index + 1 - len(found.items))
+    items[index] = _tensor(inputs[2], node.name)
+    return [replace(found, items=tuple(items))]
+
+
+def _push(writer: _Writer, node: Node, inputs: list[Value]) -> list[Value]:
+    found = writer.list_of(node, inputs[0])
+    return [replace(found, items=(*found.items, _tensor(inputs[1], node.name)))]
+
+
+def _stack(writer: _Writer, node: Node, inputs: list[Value]) -> list[Value]:
+    found = writer.list_of(node, inputs[0])
+    if found.unpack is not None:
+        return [writer.graph.nodes[found.unpack].inputs[0]]
+    items = [writer.item(node, found, index) for index in range(len(found.items))]
+    attrs = {"N": {"i": str(len(items))}, "axis": {"i": "0"}, "T": {"type": found.dtype}}
+    return [writer.graph.add(Node(node.name, "Pack", items, attrs))]
+
+
+def _length(writer: _Writer, node: Node, inputs: list[Value]) -> list[Value]:
+    found = writer.list_of(node, inputs[0])
+    return [writer.graph.add(constant(node.name, np.asarray(len(found.items), np.int32)))]
+
+
+_LISTS = {
+    "TensorListReserve": _reserve,
+    "EmptyTensorList": _empty,
+    "TensorListFromTensor": _from_tensor,
+    "TensorListGetItem": _get_item,
+    "TensorListSetItem": _set_item,
+    "TensorListPushBack": _push,
+    "TensorListStack": _stack,
+    "TensorListLength": _length,
+}

@@ -1,0 +1,205 @@
+"""From a SavedModel to a `Graph`: frozen, loops unrolled, optimized by grappler."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipcook_deploy.converters.tfjs.graph import Graph, Node, constant, node_of, reference
+from pipcook_deploy.converters.tfjs.inline import Function, inline
+
+from pipcook_deploy.errors import SourceError
+
+# "remap" is left out: it fuses into operations that TF.js lacks; `fuse` does what TF.js has.
+_OPTIMIZERS = (
+    "constfold",
+    "shape",
+    "arithmetic",
+    "dependency",
+    "pruning",
+    "constfold",
+    "dependency",
+)
+
+
+@dataclass(frozen=True)
+class Interface:
+    """One tensor of a signature: the spec's name, TensorFlow's dtype and shape."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...] | None
+
+
+def load_graph(
+    folder: Path, signature: str | None, unroll_limit: int
+) -> tuple[Graph, list[Interface], list[Interface]]:
+    """The graph of a SavedModel's signature, and its interface in the signature's order.
+
+    Raises `SourceError` for a signature that is not there and `ConversionError` for a loop whose number
+    of steps the model does not fix.
+    """
+    frozen, inputs, outputs = _freeze(_signature(folder, signature))
+    graph = from_graph_def(frozen.graph_def)
+    graph.shapes = _static_shapes(frozen.graph)
+    graph.inputs = {i.name: node_of(t) for i, t in inputs}
+    graph.outputs = {o.name: _flat(t) for o, t in outputs}
+    functions = {f.signature.name: _function(f) for f in frozen.graph_def.library.function}
+    graph = inline(graph, functions, unroll_limit)
+    graph = _grappler(graph)
+    graph.shapes = _shapes(graph)
+    return graph, [i for i, _ in inputs], [o for o, _ in outputs]
+
+
+@dataclass(frozen=True)
+class _Frozen:
+    graph_def: Any
+    graph: Any
+
+
+def _signature(folder: Path, name: str | None) -> Any:
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(folder))
+    names = sorted(loaded.signatures)
+    wanted = name or ("serving_default" if "serving_default" in names else "".join(names[:1]))
+    if wanted not in names or (name is None and wanted != "serving_default" and len(names) > 1):
+        raise SourceError(
+            f"{folder}: {f'there is no signature {name!r}' if name else 'no signature is the default'}",
+            f"name one of: {', '.join(names) or '(none: export the model with a signature)'}",
+        )
+    function = loaded.signatures[wanted]
+    function._keep_alive = loaded  # the variables live as long as the object that owns them
+    return function
+
+
+def _freeze(
+    function: Any,
+) -> tuple[_Frozen, list[tuple[Interface, str]], list[tuple[Interface, str]]]:
+    from tensorflow.python.framework.convert_to_constants import (
+        convert_variables_to_constants_v2,
+    )
+
+    _, keywords = function.structured_input_signature
+    frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
+    # Freezing keeps the order of the inputs that are not captured, and their argument names.
+    captured = {id(inner) for _, inner in function.graph.captures}
+    originals = [t for t in function.inputs if id(t) not in captured]
+    by_argument = {_argument_name(t): t.name for t in originals}
+    inputs = []
+    for name in keywords:
+        spec = keywords[name]
+        tensor = by_argument.get(name) or by_argument[name.replace("-", "_")]
+        inputs.append((_interface(name, spec), tensor))
+    results = function.structured_outputs  # flattened by TensorFlow in the order of sorted keys
+    position = {name: index for index, name in enumerate(sorted(results))}
+    outputs = [
+        (_interface(name, results[name]), frozen.outputs[position[name]].name) for name in results
+    ]
+    return _Frozen(frozen.graph.as_graph_def(), frozen.graph), inputs, outputs
+
+
+def _argument_name(tensor: Any) -> str:
+    try:
+        return str(tensor.op.get_attr("_user_specified_name").decode())
+    except ValueError:
+        return str(tensor.op.name)
+
+
+def _interface(name: str, tensor: Any) -> Interface:
+    shape = None if tensor.shape.rank is None else tuple(tensor.shape.as_list())
+    return Interface(name, tensor.dtype.name, shape)
+
+
+def _flat(tensor: str) -> str:
+    node, _, index = tensor.partition(":")
+    return reference(node, int(index or 0))
+
+
+def from_graph_def(graph_def: Any) -> Graph:
+    """A GraphDef's nodes; its function library is not kept."""
+    return Graph(_node(node) for node in graph_def.node)
+
+
+def _node(proto: Any) -> Node:
+    import tensorflow as tf
+
+    inputs = [_flat(tensor) for tensor in proto.input if not tensor.startswith("^")]
+    if proto.op == "Const":
+        return constant(proto.name, tf.make_ndarray(proto.attr["value"].tensor))
+    attrs = {
+        name: _attr(proto.attr[name]) for name in sorted(proto.attr) if not name.startswith("_")
+    }
+    return Node(proto.name, proto.op, inputs, attrs)
+
+
+def _attr(value: Any) -> dict[str, Any]:
+    from google.protobuf.json_format import MessageToDict
+
+    data: dict[str, Any] = MessageToDict(value)
+    return data or {value.WhichOneof("value") or "s": {} if value.HasField("shape") else ""}
+
+
+def to_graph_def(graph: Graph) -> Any:
+    """The same graph for TensorFlow."""
+    import tensorflow as tf
+    from google.protobuf.json_format import ParseDict
+    from tensorflow.core.framework.graph_pb2 import GraphDef
+
+    graph_def = GraphDef()
+    graph_def.versions.producer = tf.version.GRAPH_DEF_VERSION
+    for node in graph:
+        proto = graph_def.node.add(name=node.name, op=node.op)
+        proto.input.extend(node.inputs)
+        for name, attr in node.attrs.items():
+            ParseDict(attr, proto.attr[name])
+        if node.value is not None:
+            proto.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(node.value))
+    return graph_def
+
+
+def _function(proto: Any) -> Function:
+    from tensorflow.python.framework.function_def_to_graph import function_def_to_graph_def
+
+    graph_def, flat = function_def_to_graph_def(proto)
+    arguments = [arg.name for arg in proto.signature.input_arg]
+    results = [_flat(flat[proto.ret[arg.name]]) for arg in proto.signature.output_arg]
+    return Function(from_graph_def(graph_def), arguments, results)
+
+
+def _grappler(graph: Graph) -> Graph:
+    import tensorflow as tf
+    from tensorflow.core.protobuf.config_pb2 import ConfigProto
+    from tensorflow.python.grappler import tf_optimizer
+
+    graph_def = to_graph_def(graph)
+    with tf.Graph().as_default() as native:
+        tf.import_graph_def(graph_def, name="")
+    meta = tf.compat.v1.train.export_meta_graph(graph_def=graph_def, graph=native)
+    keep = [node_of(t) for t in (*graph.inputs.values(), *graph.outputs.values())]
+    meta.collection_def["train_op"].node_list.value.extend(sorted(set(keep)))
+    config = ConfigProto()
+    rewrite = config.graph_options.rewrite_options
+    rewrite.optimizers.extend(_OPTIMIZERS)
+    rewrite.min_graph_nodes = -1
+    rewrite.meta_optimizer_iterations = 2
+    optimized = from_graph_def(tf_optimizer.OptimizeGraph(config, meta))
+    optimized.inputs, optimized.outputs = dict(graph.inputs), dict(graph.outputs)
+    optimized.sort()
+    return optimized
+
+
+def _shapes(graph: Graph) -> dict[str, tuple[int | None, ...]]:
+    import tensorflow as tf
+
+    with tf.Graph().as_default() as native:
+        tf.import_graph_def(to_graph_def(graph), name="")
+    return _static_shapes(native)
+
+
+def _static_shapes(native: Any) -> dict[str, tuple[int | None, ...]]:
+    return {
+        reference(op.name, index): tuple(tensor.shape.as_list())
+        for op in native.get_operations()
+        for index, tensor in enumerate(op.outputs)
+        if tensor.shape.rank is not None
+    }
