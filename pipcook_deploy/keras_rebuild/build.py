@@ -6,7 +6,8 @@ from typing import Any
 from pipcook_deploy.errors import UnsupportedConversionError
 from pipcook_deploy.keras_rebuild.config import HARD_SIGMOID, MODELS, Entry, keras2_entry
 
-_COMMON = {"name", "dtype", "trainable", "batch_input_shape", "input_shape", "layers"}
+_COMMON = {"name", "dtype", "trainable", "batch_input_shape", "input_shape"}
+_SHAPES = {"query_shape", "value_shape", "key_shape"}  # of attention: read by its from_config
 
 
 def rebuild(model: Any) -> Any:
@@ -76,7 +77,7 @@ def _options(class_name: str) -> set[str]:
     if found is None:
         raise UnsupportedConversionError(f"Keras 2 has no layer {class_name}")
     inits = [vars(base)["__init__"] for base in inspect.getmro(found) if "__init__" in vars(base)]
-    return _COMMON.union(*(inspect.signature(init).parameters for init in inits))
+    return (_COMMON | _SHAPES).union(*(inspect.signature(init).parameters for init in inits))
 
 
 def _activations() -> dict[str, Any]:

@@ -7,7 +7,7 @@ An entry is `{"class_name", "config"}`, of a model also with `"layers"` in its c
 from typing import Any
 
 from pipcook_deploy.errors import UnsupportedConversionError
-from pipcook_deploy.keras_rebuild.nodes import NodeTranslator
+from pipcook_deploy.keras_rebuild.nodes import NodeTranslator, without_computed_masks
 from pipcook_deploy.keras_rebuild.operations import is_operation, operation_layer
 
 Entry = dict[str, Any]
@@ -34,7 +34,7 @@ def keras2_entry(entry: Entry) -> Entry:
         return {"class_name": name, "config": _sequential(config)}
     if name in MODELS:
         return {"class_name": "Functional", "config": _functional(config)}
-    return {"class_name": name, "config": _layer(name, config)}
+    return {"class_name": name, "config": _layer(name, config, entry.get("build_config") or {})}
 
 
 def _sequential(config: dict[str, Any]) -> dict[str, Any]:
@@ -48,6 +48,7 @@ def _sequential(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _functional(config: dict[str, Any]) -> dict[str, Any]:
+    config = config | {"layers": without_computed_masks(config)}
     nodes = NodeTranslator(config["layers"])
     return {
         "name": config["name"],
@@ -71,7 +72,7 @@ def _node_layer(layer: Entry, nodes: NodeTranslator) -> Entry:
     return {"name": layer["name"], **entry, "inbound_nodes": inbound}
 
 
-def _layer(class_name: str, config: dict[str, Any]) -> dict[str, Any]:
+def _layer(class_name: str, config: dict[str, Any], build_config: Entry) -> dict[str, Any]:
     renamed = _RENAMED.get(class_name, {})
     found = {
         renamed.get(key, key): _value(key, value)
@@ -80,6 +81,8 @@ def _layer(class_name: str, config: dict[str, Any]) -> dict[str, Any]:
     }
     if isinstance(found.get("axis"), list) and len(found["axis"]) == 1:
         found["axis"] = found["axis"][0]
+    if class_name == "MultiHeadAttention":
+        found |= _attention_shapes(build_config)
     if class_name == "Bidirectional":
         _same_backward(config)
         found.pop("backward_layer", None)
@@ -106,6 +109,13 @@ def activation(value: Any) -> Any:
     if isinstance(value, dict):
         value = value["config"] if isinstance(value["config"], str) else value["class_name"]
     return _ACTIVATIONS.get(value, value)
+
+
+def _attention_shapes(build_config: Entry) -> dict[str, Any]:
+    """Keras 2 builds attention from shapes in its own configuration."""
+    shapes = build_config.get("shapes_dict", build_config)
+    found = {key: shapes.get(key) for key in ("query_shape", "value_shape", "key_shape")}
+    return found | {"key_shape": found["key_shape"] or found["value_shape"]}
 
 
 def _same_backward(config: dict[str, Any]) -> None:

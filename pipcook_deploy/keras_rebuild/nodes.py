@@ -1,8 +1,10 @@
 """How layers are connected: Keras 3's call arguments as Keras 2's `inbound_nodes`."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from pipcook_deploy.errors import UnsupportedConversionError
+from pipcook_deploy.keras_rebuild.operations import is_operation
 
 Reference = list[Any]  # [layer, node, tensor]
 
@@ -63,6 +65,55 @@ class NodeTranslator:
     def _shifted(self, reference: Any) -> Reference:
         name, node, tensor = reference
         return [name, node + (name in self._sequential), tensor]
+
+
+def without_computed_masks(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """The layers of a functional model without what Keras 3 computes masks with.
+
+    Keras 3 writes the mask of an Embedding or Masking layer down as operations whose result is the `mask`
+    argument of later layers. Keras 2 and TF.js hand masks on by themselves.
+    """
+    operations = {layer["name"] for layer in config["layers"] if is_operation(layer)}
+    layers = [_without_masks(layer, operations) for layer in config["layers"]]
+    ends = {str(name) for name in _names([config["input_layers"], config["output_layers"]])}
+    while True:
+        used = ends.union(*(_used(layer) for layer in layers))
+        kept = [x for x in layers if x["name"] in used or x["name"] not in operations]
+        if len(kept) == len(layers):
+            return layers
+        layers = kept
+
+
+def _without_masks(layer: dict[str, Any], operations: set[str]) -> dict[str, Any]:
+    def computed(key: str, value: Any) -> bool:
+        return key.endswith("mask") and bool(operations.intersection(_tensors_of(value)))
+
+    nodes = [
+        node | {"kwargs": {k: v for k, v in node["kwargs"].items() if not computed(k, v)}}
+        for node in layer["inbound_nodes"]
+    ]
+    return layer | {"inbound_nodes": nodes}
+
+
+def _used(layer: dict[str, Any]) -> set[str]:
+    return {name for node in layer["inbound_nodes"] for name in _tensors_of(list(node.values()))}
+
+
+def _tensors_of(value: Any) -> Iterator[str]:
+    """Names of the layers whose tensors occur anywhere in a value."""
+    if _is_tensor(value):
+        yield value["config"]["keras_history"][0]
+    elif isinstance(value, list | dict):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _tensors_of(part)
+
+
+def _names(structure: Any) -> Iterator[str]:
+    if isinstance(structure, str):
+        yield structure
+    elif isinstance(structure, list | tuple | dict):
+        for part in structure.values() if isinstance(structure, dict) else structure:
+            yield from _names(part)
 
 
 def _is_tensor(value: Any) -> bool:
