@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from pipcook_deploy.converters.tfjs.graph import Array, Graph, Node, constant, texts_attr
+from pipcook_deploy.converters.tfjs.recurrent import hoist_step_products
+from pipcook_deploy.converters.tfjs.simplify import share_constants
 
 _FUSED = {
     "Conv2D": "_FusedConv2D",
@@ -22,7 +24,16 @@ _LINEAR = (*_FUSED, "Conv2DBackpropInput")
 
 def fuse(graph: Graph) -> None:
     """All fusions of this module, in place."""
-    for step in (fold_before_products, push_bias_into_sums, fold_after_linear, fuse_activations):
+    steps = (
+        reshape_later,
+        fold_before_products,
+        push_bias_into_sums,
+        fold_after_linear,
+        fuse_activations,
+        share_constants,
+        hoist_step_products,
+    )
+    for step in steps:
         step(graph)
         graph.sort()  # what a step left behind would count as a reader
 
@@ -173,6 +184,35 @@ def fuse_activations(graph: Graph) -> None:
     graph.replace(replaced)
 
 
+def reshape_later(graph: Graph) -> None:
+    """A bias or an activation after the reshape of a product comes before it: there it can fuse."""
+    users = graph.users()
+    for product in graph:
+        weights = _linear_weights(graph, product) if product.op == "MatMul" else None
+        reshape = None if weights is None else _only_user(graph, users, product)
+        if weights is None or reshape is None or reshape.op != "Reshape":
+            continue
+        channels, last = _channels(product, weights), product.name
+        shape = graph.shapes.get(reshape.name, ())
+        follower = _only_user(graph, users, reshape)
+        moved: Node | None = None
+        while follower is not None and shape and shape[-1] == channels:
+            read = moved.name if moved else reshape.name
+            step = affine_of(graph, follower, read, channels, 2)
+            if step is None and follower.op not in _ACTIVATIONS:
+                break
+            inputs = [last if tensor == read else tensor for tensor in follower.inputs]
+            last = graph.add(replace(follower, name=f"{follower.name}/rows", inputs=inputs))
+            graph.shapes[last] = graph.shapes.get(product.name, (None, channels))
+            moved = follower
+            follower = _only_user(graph, users, follower)
+        if moved is not None:
+            late = graph.add(replace(reshape, name=moved.name, inputs=[last, reshape.inputs[1]]))
+            graph.shapes[late] = shape
+            graph.replace({moved.name: late})
+            users = graph.users()
+
+
 def fold_before_products(graph: Graph) -> None:
     """A scale and offset that only a matrix product reads goes into it: (x s + o) W = x (s W) + o W."""
     users = graph.users()
@@ -215,9 +255,13 @@ def push_bias_into_sums(graph: Graph) -> None:
     """(x W + h U) + b becomes (x W + b) + h U, as recurrent cells have it: the bias fuses for nothing."""
     users = graph.users()
     for node in graph:
-        if node.op not in ("BiasAdd", "AddV2") or graph.const(node.inputs[1]) is None:
+        if node.op not in ("BiasAdd", "AddV2"):
             continue
-        total = graph.producer(node.inputs[0])
+        bias = next((i for i in node.inputs if graph.const(i) is not None), None)
+        rest = [graph.producer(tensor) for tensor in node.inputs if tensor != bias]
+        if bias is None or len(rest) != 1:
+            continue
+        total = rest[0]
         if total.op != "AddV2" or _only_user(graph, users, total) is not node:
             continue
         for index, tensor in enumerate(total.inputs):
@@ -226,16 +270,14 @@ def push_bias_into_sums(graph: Graph) -> None:
             if weights is None or _only_user(graph, users, linear) is not total:
                 continue
             if affine_of(graph, node, total.name, _channels(linear, weights), _rank(linear)):
-                _swap(graph, node, total, index)
+                _swap(graph, node, total, index, bias)
                 users = graph.users()
                 break
 
 
-def _swap(graph: Graph, node: Node, total: Node, index: int) -> None:
+def _swap(graph: Graph, node: Node, total: Node, index: int, bias: str) -> None:
     attrs = {"T": total.attrs["T"]}
-    inner = graph.add(
-        Node(f"{node.name}/inner", "AddV2", [total.inputs[index], node.inputs[1]], attrs)
-    )
+    inner = graph.add(Node(f"{node.name}/inner", "AddV2", [total.inputs[index], bias], attrs))
     graph.shapes[inner] = graph.shapes.get(total.inputs[index], ())
     node.op, node.attrs = "AddV2", attrs
     node.inputs = [inner, total.inputs[1 - index]]

@@ -4,12 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pipcook_deploy.converters.tfjs.einsum import lower_einsums
 from pipcook_deploy.converters.tfjs.fuse import fuse
 from pipcook_deploy.converters.tfjs.graph import Graph, Node
 from pipcook_deploy.converters.tfjs.names import tidy_names
 from pipcook_deploy.converters.tfjs.ops import check_ops
+from pipcook_deploy.converters.tfjs.shapes import static_reshapes
 from pipcook_deploy.converters.tfjs.simplify import TFJS_TYPES, share_constants, simplify
-from pipcook_deploy.converters.tfjs.tf_graph import Interface, load_graph
+from pipcook_deploy.converters.tfjs.tf_graph import Interface, infer_shapes, load_graph
 
 from pipcook_deploy.artifact import Artifact, Binding
 from pipcook_deploy.errors import UnsupportedConversionError
@@ -42,7 +44,7 @@ def write_graph(
     outputs = in_order(outputs, [tensor.name for tensor in model.spec.outputs])
     graph.inputs = {i.name: graph.inputs[i.name] for i in inputs}
     graph.outputs = {o.name: graph.outputs[o.name] for o in outputs}
-    prepare(graph)
+    prepare(graph, infer_shapes)
     specs = _Specs(graph, inputs, outputs)
     weights = [Weight(node.name, node.value) for node in graph if node.value is not None]
     ranks = {weight.name: weight.value.ndim for weight in weights}
@@ -75,9 +77,17 @@ def in_order(tensors: list[Interface], names: list[str]) -> list[Interface]:
     return [known[name] for name in order]
 
 
-def prepare(graph: Graph) -> None:
-    """All passes, from TensorFlow's graph to the one that is written. Raises `ConversionError`."""
+def prepare(graph: Graph, infer: Callable[[Graph], None]) -> None:
+    """All passes, from TensorFlow's graph to the one that is written. Raises `ConversionError`.
+
+    `infer` finds `graph.shapes` again after a pass has made more shapes known.
+    """
     simplify(graph)
+    while static_reshapes(graph):
+        graph.sort()
+        infer(graph)
+    lower_einsums(graph)
+    graph.sort()
     fuse(graph)
     share_constants(graph)
     tidy_names(graph)

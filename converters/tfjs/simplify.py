@@ -26,7 +26,6 @@ TFJS_TYPES = {
 def simplify(graph: Graph) -> None:
     """All rewrites of this module, in place."""
     remove_nothing(graph)
-    static_reshapes(graph)
     rewrite(graph)
     share_constants(graph)
     graph.sort()
@@ -46,21 +45,6 @@ def remove_nothing(graph: Graph) -> None:
 def _same_type(node: Node) -> bool:
     source, target = node.dtype("SrcT"), node.dtype("DstT")
     return TFJS_TYPES.get(source, source) == TFJS_TYPES.get(target, target)
-
-
-def static_reshapes(graph: Graph) -> None:
-    """Give reshapes whose result has at most one unknown size a constant shape with -1 there.
-
-    A flatten that keeps the batch otherwise costs Shape, StridedSlice and Pack.
-    """
-    for node in graph:
-        shape = graph.shapes.get(node.name)
-        if node.op != "Reshape" or shape is None or shape.count(None) > 1:
-            continue
-        known = graph.const(node.inputs[1])
-        if known is None:
-            sizes = np.array([-1 if n is None else n for n in shape], np.int32)
-            node.inputs[1] = graph.add(constant(f"{node.name}/shape", sizes))
 
 
 def rewrite(graph: Graph) -> None:
@@ -102,6 +86,12 @@ def _softsign(graph: Graph, node: Node) -> str:
     )
 
 
+def _add_pair(graph: Graph, node: Node) -> str:
+    if len(node.inputs) == 2:  # grappler makes these; sums of two fuse with what is around them
+        node.op, node.attrs = "AddV2", {"T": node.attrs["T"]}
+    return node.name
+
+
 def _renamed(op: str) -> Callable[[Graph, Node], str]:
     def rename(graph: Graph, node: Node) -> str:
         node.op = op
@@ -111,6 +101,7 @@ def _renamed(op: str) -> Callable[[Graph, Node], str]:
 
 
 _RULES: dict[str, Callable[[Graph, Node], str]] = {
+    "AddN": _add_pair,
     "Erfc": _erfc,
     "Softsign": _softsign,
     "Inv": _renamed("Reciprocal"),

@@ -46,7 +46,7 @@ def load_graph(
     functions = {f.signature.name: _function(f) for f in frozen.graph_def.library.function}
     graph = inline(graph, functions, unroll_limit)
     graph = _grappler(graph)
-    graph.shapes = _shapes(graph)
+    infer_shapes(graph)
     return graph, [i for i, _ in inputs], [o for o, _ in outputs]
 
 
@@ -188,12 +188,13 @@ def _grappler(graph: Graph) -> Graph:
     return optimized
 
 
-def _shapes(graph: Graph) -> dict[str, tuple[int | None, ...]]:
+def infer_shapes(graph: Graph) -> None:
+    """Let TensorFlow find the shapes of all tensors."""
     import tensorflow as tf
 
     with tf.Graph().as_default() as native:
         tf.import_graph_def(to_graph_def(graph), name="")
-    return _static_shapes(native)
+    graph.shapes = _static_shapes(native)
 
 
 def _static_shapes(native: Any) -> dict[str, tuple[int | None, ...]]:
