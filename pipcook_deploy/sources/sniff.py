@@ -83,9 +83,8 @@ def _below(folder: Path, folders: list[Path]) -> Found:
         try:
             found.append(sniff_folder(path, 1))
         except SourceError as error:
-            if len(inner) == 1:
-                raise
-            if "several models" in error.message or isinstance(error, UntrustedSourceError):
+            nothing = "holds no model" in error.message or "cannot be read" in error.message
+            if not nothing:
                 raise
     if len(found) > 1:
         names = ", ".join(item.path.relative_to(folder).as_posix() for item in found)
