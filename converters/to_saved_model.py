@@ -1,0 +1,156 @@
+"""The SavedModel converter: one dynamic-batch signature whose keys are the spec's names."""
+
+import keyword
+import shutil
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pipcook_deploy.artifact import Artifact, Binding
+from pipcook_deploy.converter import Converter
+from pipcook_deploy.errors import ConversionError
+from pipcook_deploy.keras_io import call_keras, load_keras, spec_names
+from pipcook_deploy.model import Model
+from pipcook_deploy.saved_model_io import DEFAULT, binding, canonicalize, open_signature
+
+# What a SavedModel consists of; anything else in a source folder is not copied.
+_PARTS = ("saved_model.pb", "fingerprint.pb", "variables", "assets", "assets.extra")
+
+
+class SavedModelConverter(Converter):
+    """Writes a SavedModel for inference: no optimizer, no training behaviour."""
+
+    format: ClassVar[str] = "saved_model"
+    accepts: ClassVar[tuple[str, ...]] = ("keras", "keras_h5", "saved_model")
+
+    def convert(self, model: Model, into: Path) -> Artifact:
+        """Write `model` below `into`; a SavedModel that is right already is copied as it is."""
+        if model.format == "saved_model":
+            return _from_saved_model(model, into)
+        return export_keras(model, load_keras(model), into)
+
+
+def export_keras(model: Model, keras_model: Any, into: Path, batch: int | None = None) -> Artifact:
+    """Write a live Keras model; `batch` fixes the batch axis (None: as the model has it, dynamic)."""
+    import tensorflow as tf
+
+    inputs, outputs = spec_names(model, keras_model)
+    keys = {_parameter(name, n): name for n, name in enumerate(inputs)}
+    specs = [
+        tf.TensorSpec(_shape(tensor, batch), tensor.dtype, name=key)
+        for key, tensor in zip(keys, keras_model.inputs, strict=True)
+    ]
+
+    def serve(*tensors: Any) -> dict[str, Any]:
+        return dict(zip(outputs, call_keras(keras_model, list(tensors)), strict=True))
+
+    with tf.Graph().as_default():
+        pass  # a fresh default graph: names do not depend on what ran before
+    function = tf.function(serve, input_signature=specs, autograph=False)
+    concrete = function.get_concrete_function()
+    module = tf.Module()
+    module.weights = list(concrete.graph.variables)
+    module.tables = _tables(keras_model)
+    _attach_labels(module, model, into)
+    tf.saved_model.save(module, str(into), signatures={DEFAULT: concrete})
+    (into / "labels.txt").unlink(missing_ok=True)
+    canonicalize(into, {key: name for key, name in keys.items() if key != name})
+    return Artifact(
+        "saved_model",
+        "saved_model",
+        into,
+        ".",
+        tuple(binding(n, n, s) for n, s in zip(inputs, specs, strict=True)),
+        tuple(binding(n, n, concrete.structured_outputs[n]) for n in outputs),
+        details={"signature": DEFAULT},
+    )
+
+
+def _shape(tensor: Any, batch: int | None) -> tuple[int | None, ...]:
+    shape = tuple(tensor.shape)
+    return shape if batch is None else (batch, *shape[1:])
+
+
+def _parameter(name: str, number: int) -> str:
+    """A key that TensorFlow takes for a parameter; the real name is put in afterwards."""
+    plain = name.isidentifier() and name.isascii() and not keyword.iskeyword(name)
+    return name if plain and not name.startswith("_") else f"pipcook_input_{number}"
+
+
+def _tables(keras_model: Any) -> list[Any]:
+    layers = keras_model._flatten_layers()
+    found = [getattr(layer, "lookup_table", None) for layer in layers]
+    return [table for table in found if table is not None]
+
+
+def _attach_labels(module: Any, model: Model, into: Path) -> None:
+    """One label a line in `assets/labels.txt`; line breaks within a label become blanks."""
+    import tensorflow as tf
+
+    if model.spec.labels:
+        path = into / "labels.txt"
+        path.write_text(_lines(model.spec.labels), encoding="utf-8")
+        module.labels = tf.saved_model.Asset(str(path))
+
+
+def _lines(labels: tuple[str, ...]) -> str:
+    return "".join(" ".join(label.splitlines()) + "\n" for label in labels)
+
+
+def _from_saved_model(model: Model, into: Path) -> Artifact:
+    serving = open_signature(model)
+    names = {t.name for t in model.spec.inputs}, {t.name for t in model.spec.outputs}
+    keys = {k for k, _ in serving.inputs}, {k for k, _ in serving.outputs}
+    if any(want and want != got for want, got in zip(names, keys, strict=True)):
+        raise ConversionError(
+            f"{model.path}: its signature has {sorted(keys[0])} -> {sorted(keys[1])}, "
+            f"the spec {sorted(names[0])} -> {sorted(names[1])}"
+        )
+    if serving.function is serving.owner.signatures.get(DEFAULT):
+        _copy(model.path, into)
+    else:
+        _save_as_default(serving, into)
+    _add_labels(model, into)
+
+    def bindings(rows: tuple[tuple[str, Any], ...]) -> tuple[Binding, ...]:
+        return tuple(binding(key, key, spec) for key, spec in rows)
+
+    return Artifact(
+        "saved_model",
+        "saved_model",
+        into,
+        ".",
+        bindings(serving.inputs),
+        bindings(serving.outputs),
+        details={"signature": DEFAULT, "signatures": sorted(serving.owner.signatures)},
+    )
+
+
+def _copy(source: Path, into: Path) -> None:
+    """The files that TensorFlow reads; links are not followed."""
+    for name in _PARTS:
+        part = source / name
+        if part.is_symlink():
+            raise ConversionError(f"{part}: is a link; only plain files are copied")
+        if part.is_dir():
+            for path in sorted(part.rglob("*")):
+                if path.is_symlink():
+                    raise ConversionError(f"{path}: is a link; only plain files are copied")
+            shutil.copytree(part, into / name)
+        elif part.is_file():
+            shutil.copyfile(part, into / name)
+
+
+def _save_as_default(serving: Any, into: Path) -> None:
+    """The chosen signature becomes the default one; all others stay."""
+    import tensorflow as tf
+
+    signatures = dict(serving.owner.signatures.items()) | {DEFAULT: serving.function}
+    tf.saved_model.save(serving.owner, str(into), signatures=signatures)
+    canonicalize(into)
+
+
+def _add_labels(model: Model, into: Path) -> None:
+    """Beside a finished graph labels are an extra asset, which needs no new graph."""
+    if model.spec.labels and not (into / "assets" / "labels.txt").exists():
+        (into / "assets.extra").mkdir(exist_ok=True)
+        (into / "assets.extra" / "labels.txt").write_text(_lines(model.spec.labels), "utf-8")

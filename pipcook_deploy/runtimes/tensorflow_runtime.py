@@ -1,0 +1,83 @@
+"""TensorFlow: runs SavedModels, and Keras models as sources."""
+
+from typing import Any, ClassVar
+
+from pipcook_deploy.artifact import Artifact
+from pipcook_deploy.errors import SourceError
+from pipcook_deploy.keras_io import call_keras, load_keras, spec_names
+from pipcook_deploy.model import Model
+from pipcook_deploy.runtime import Runtime, Tensors
+from pipcook_deploy.saved_model_io import open_signature
+from pipcook_deploy.spec import ModelSpec
+
+BATCH = 32  # samples at once: bounds memory on large evaluation sets
+
+
+class TensorFlowRuntime(Runtime):
+    """Runs SavedModels, Keras archives and HDF5 files in inference mode."""
+
+    name: ClassVar[str] = "tensorflow"
+    formats: ClassVar[tuple[str, ...]] = ("keras", "keras_h5", "saved_model")
+    heavy: ClassVar[bool] = True
+
+    def run_artifact(self, artifact: Artifact, inputs: Tensors) -> Tensors:
+        """Run the default signature."""
+        keys = {b.name: b.tensor for b in artifact.inputs}
+        native = Model(artifact.file, "saved_model", ModelSpec())
+        results = _run_saved_model(native, {keys[name]: v for name, v in inputs.items()})
+        return {b.name: results[b.tensor] for b in artifact.outputs}
+
+    def run_model(self, model: Model, inputs: Tensors) -> Tensors:
+        """Run a source model."""
+        if model.format == "saved_model":
+            return _run_saved_model(model, inputs)
+        return _run_keras(model, inputs)
+
+
+def _run_saved_model(model: Model, inputs: Tensors) -> Tensors:
+    serving = open_signature(model)
+    missing = [key for key, _ in serving.inputs if key not in inputs]
+    if missing:
+        raise SourceError(f"{model.path}: no samples for the input {', '.join(missing)}")
+
+    def call(rows: Tensors) -> Tensors:
+        fed = {key: _tensor(rows[key], spec.dtype) for key, spec in serving.inputs}
+        return {k: v.numpy() for k, v in serving.function(**fed).items()}
+
+    fixed = [s.shape[0] for _, s in serving.inputs if s.shape.rank]
+    return batched(call, inputs, next((n for n in fixed if n is not None), BATCH))
+
+
+def _run_keras(model: Model, inputs: Tensors) -> Tensors:
+    import numpy as np
+
+    loaded = load_keras(model)
+    names, outputs = spec_names(model, loaded)
+    fixed = [tensor.shape[0] for tensor in loaded.inputs if len(tensor.shape)]
+
+    def call(rows: Tensors) -> Tensors:
+        fed = [_tensor(rows[n], t.dtype) for n, t in zip(names, loaded.inputs, strict=True)]
+        return {n: np.asarray(v) for n, v in zip(outputs, call_keras(loaded, fed), strict=True)}
+
+    return batched(call, inputs, next((n for n in fixed if n is not None), BATCH))
+
+
+def _tensor(value: Any, dtype: Any) -> Any:
+    import tensorflow as tf
+
+    return tf.constant(value.tolist() if value.dtype.kind in "OU" else value, dtype=dtype)
+
+
+def batched(call: Any, inputs: Tensors, size: int) -> Tensors:
+    """Call with up to `size` samples at once and join the answers along the batch axis.
+
+    A model with a fixed batch gets its last group filled up with copies of the last sample.
+    """
+    import numpy as np
+
+    count = len(next(iter(inputs.values())))
+    parts: list[Tensors] = []
+    for start in range(0, count, size):
+        rows = {name: value[start : start + size] for name, value in inputs.items()}
+        parts.append(call(rows))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
