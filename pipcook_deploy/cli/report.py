@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipcook_deploy import plugins
+from pipcook_deploy.cli.console import say, table
 from pipcook_deploy.errors import DeployError
 from pipcook_deploy.text import human_bytes
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from pipcook_deploy.bundle import Bundle
     from pipcook_deploy.check_recipe import RecipeCheck
     from pipcook_deploy.inspect_model import Inspection
@@ -54,10 +53,10 @@ def report_bundle(bundle: "Bundle", packages: Sequence["Package"], *, as_json: b
         return
     columns = ("artifact", "made by", "precision", "size", "brotli", "largest difference")
     rated = manifest.samples.source_accuracy is not None
-    table = _table(*columns, *(["accuracy"] if rated else []), "proven in")
+    rows = table(*columns, *(["accuracy"] if rated else []), "proven in")
     for entry in manifest.artifacts:
         accuracy = [_percent(entry.accuracy)] if rated else []
-        table.add_row(
+        rows.add_row(
             entry.format,
             " -> ".join(entry.chain),
             entry.precision,
@@ -67,17 +66,17 @@ def report_bundle(bundle: "Bundle", packages: Sequence["Package"], *, as_json: b
             *accuracy,
             ", ".join(row.runtime for row in entry.verification if row.status == "passed"),
         )
-    _print(table)
+    say(rows)
     samples = manifest.samples
     line = f"compared with the source in {samples.source_runtime} on {samples.evaluated} samples"
-    _print(f"{line} ({samples.origin}){_source_accuracy(samples.source_accuracy)}")
+    say(f"{line} ({samples.origin}){_source_accuracy(samples.source_accuracy)}")
     for entry in manifest.artifacts:
         for row in entry.verification:
             if row.status == "unsupported":
-                _print(f"note: {entry.format} does not run in {row.runtime}: {row.reason}")
+                say(f"note: {entry.format} does not run in {row.runtime}: {row.reason}")
     for note in manifest.spec.notes:
-        _print(f"note: {note}")
-    _print(f"bundle: {bundle.path}")
+        say(f"note: {note}")
+    say(f"bundle: {bundle.path}")
     report_packages(packages, as_json=False)
 
 
@@ -87,7 +86,7 @@ def report_packages(packages: Sequence["Package"], *, as_json: bool) -> None:
         _dump({"packages": [_package_json(package) for package in packages]})
         return
     for package in packages:
-        _print(f"package {package.target}: {package.path}\nrun: {' '.join(package.command)}")
+        say(f"package {package.target}: {package.path}\nrun: {' '.join(package.command)}")
 
 
 def report_verification(
@@ -95,20 +94,20 @@ def report_verification(
 ) -> None:
     """What was run and how far the answers were from the source's."""
     if as_json:
-        rows = {
+        verified = {
             name: [row.model_dump(mode="json") for row in part] for name, part in results.items()
         }
-        _dump({"bundle": str(bundle), "verified": rows})
+        _dump({"bundle": str(bundle), "verified": verified})
         return
-    table = _table("artifact", "runtime", "status", "samples", "largest difference", "")
+    rows = table("artifact", "runtime", "status", "samples", "largest difference", "")
     for name, rows_of in results.items():
         for row in rows_of:
             largest = max((output.max_abs or 0.0 for output in row.outputs), default=0.0)
-            table.add_row(
+            rows.add_row(
                 name, row.runtime, row.status, str(row.samples), f"{largest:.1e}", row.reason or ""
             )
-    _print(table)
-    _print(f"{bundle}: every file is as it was made")
+    say(rows)
+    say(f"{bundle}: every file is as it was made")
 
 
 def report_inspection(inspection: "Inspection", *, as_json: bool) -> None:
@@ -128,10 +127,10 @@ def report_check(recipe: Path, found: "RecipeCheck", *, as_json: bool) -> None:
         _dump({"recipe": str(recipe), "chains": found.chains, "missing": found.missing})
         return
     for line in found.chains:
-        _print(line)
+        say(line)
     for line in found.missing:
-        _print(f"missing: {line}")
-    _print(f"{recipe}: no mistakes" + ("" if not found.missing else ", but something is missing"))
+        say(f"missing: {line}")
+    say(f"{recipe}: no mistakes" + ("" if not found.missing else ", but something is missing"))
 
 
 def report_plugins(*, as_json: bool) -> None:
@@ -147,13 +146,13 @@ def report_plugins(*, as_json: bool) -> None:
     if as_json:
         _dump(found)
         return
-    table = _table("plugin", "kind", "reads", "options")
-    for group, rows in found.items():
-        for name, row in rows.items():
+    rows = table("plugin", "kind", "reads", "options")
+    for group, members in found.items():
+        for name, row in members.items():
             reads = ", ".join(row.get("accepts", row.get("formats", [])))
             options = "\n".join(f"{key} = {text}" for key, text in row.get("options", {}).items())
-            table.add_row(name, group.removesuffix("s"), reads, options)
-    _print(table)
+            rows.add_row(name, group.removesuffix("s"), reads, options)
+    say(rows)
 
 
 def _options(kind: Any) -> dict[str, str]:
@@ -188,24 +187,6 @@ def _percent(share: float | None) -> str:
 
 def _source_accuracy(accuracy: float | None) -> str:
     return "" if accuracy is None else f"; the source's accuracy on them is {accuracy:.2%}"
-
-
-def _table(*columns: str) -> "Table":
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
-
-def _print(what: Any) -> None:
-    from rich.console import Console
-    from rich.text import Text
-
-    width = None if sys.stdout.isatty() else 160
-    console = Console(width=width, highlight=False, soft_wrap=isinstance(what, str))
-    console.print(Text(what) if isinstance(what, str) else what)
 
 
 def _dump(data: Any) -> None:
