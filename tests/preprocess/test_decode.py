@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image  # noqa: TID253
+from PIL import Image
 
 from pipcook_deploy.preprocess.decode import Limits
 from pipcook_deploy.preprocess.errors import PreprocessingError

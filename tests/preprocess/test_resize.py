@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image  # noqa: TID253
+from PIL import Image
 from pydantic import ValidationError
 
 from pipcook_deploy.preprocess.execute import prepare

@@ -1,0 +1,49 @@
+"""`python -m pipcook_deploy.server --spec spec.json --artifact artifact.json`: a server from two files.
+
+`spec.json` is a ModelSpec, `artifact.json` an Artifact, as a manifest holds them. For bundles there is
+`pipcook-deploy serve`.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from pipcook_deploy.artifact import Artifact
+from pipcook_deploy.errors import DeployError
+from pipcook_deploy.server import ServedModel, Settings, serve
+from pipcook_deploy.spec import ModelSpec
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve; the exit code of the error that ended it, or 0."""
+    parser = argparse.ArgumentParser(prog="python -m pipcook_deploy.server")
+    parser.add_argument("--spec", type=Path, required=True)
+    parser.add_argument("--artifact", type=Path, required=True)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=9091)
+    for field in fields(Settings):
+        kind = type(field.default)
+        parser.add_argument(f"--{field.name.replace('_', '-')}", type=kind, default=field.default)
+    options = parser.parse_args(argv)
+    settings = Settings(**{field.name: getattr(options, field.name) for field in fields(Settings)})
+    try:
+        spec = ModelSpec.model_validate_json(options.spec.read_bytes())
+        artifact = Artifact.from_json(json.loads(options.artifact.read_bytes()))
+        served = ServedModel(spec, artifact)
+        serve(served, host=options.host, port=options.port, settings=settings, ready=_say)
+    except DeployError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    return 0
+
+
+def _say(url: str) -> None:
+    sys.stdout.write(f"serving at {url}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""From what people send (images, texts, numbers) to labelled answers; and raw tensors to tensors."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipcook_deploy.preprocess.decode import Limits
+from pipcook_deploy.preprocess.errors import PreprocessingError
+from pipcook_deploy.preprocess.execute import Pipeline, stack
+from pipcook_deploy.runtime import Tensors
+from pipcook_deploy.server.engine import Engine
+from pipcook_deploy.server.served import Settings
+from pipcook_deploy.spec import ModelSpec, TensorSpec
+
+
+@dataclass(frozen=True)
+class Score:
+    """One class of one answer. `id` is the position in the first output's last axis."""
+
+    id: int
+    category: str
+    score: float
+
+
+class UnsuitableModelError(PreprocessingError):
+    """The model cannot answer this kind of request at all."""
+
+
+class Predictor:
+    """A model with the preprocessing that its spec declares. Thread-safe."""
+
+    def __init__(self, spec: ModelSpec, engine: Engine, settings: Settings) -> None:
+        self.spec = spec
+        self.engine = engine
+        limits = Limits(max_pixels=settings.max_pixels)
+        self._pipelines = {
+            name: Pipeline(operations, limits) for name, operations in spec.preprocessing.items()
+        }
+
+    @property
+    def takes(self) -> str:
+        """What /predict accepts: "image", "text", "numbers", or "" if it accepts nothing."""
+        if len(self.spec.inputs) != 1:
+            return ""
+        tensor = self.spec.inputs[0]
+        pipeline = self._pipelines.get(tensor.name)
+        if pipeline is None:
+            kind = "text" if tensor.dtype == "string" else "numbers"
+            return "" if self.spec.task == "image-classification" else kind
+        return {"encoded": "image", "image": "", "text": "text"}.get(pipeline.takes, "numbers")
+
+    def infer(self, inputs: Tensors) -> Tensors:
+        """The model's own tensors, no preprocessing."""
+        return self.engine.run(inputs)
+
+    def classify(self, values: Sequence[object], top: int = 1) -> list[list[Score]]:
+        """For each value the `top` classes, best first.
+
+        Scores are the first output's values as they are: no softmax is applied.
+        Raises `PreprocessingError` if a value does not fit, `UnsuitableModelError` if no value can.
+        """
+        tensor = self._only_input()
+        pipeline = self._pipelines.get(tensor.name) or Pipeline(())
+        samples = stack([pipeline(value) for value in values])
+        scores = self._first_output(_fitting(samples, tensor), tensor)
+        return [self._best(row, top) for row in scores]
+
+    def _only_input(self) -> TensorSpec:
+        if len(self.spec.inputs) != 1:
+            raise UnsuitableModelError(
+                f"the model has {len(self.spec.inputs)} inputs; /predict serves models with one",
+                f"use POST /v2/models/{self.spec.name}/infer",
+            )
+        tensor = self.spec.inputs[0]
+        if not self.takes:
+            raise UnsuitableModelError(
+                f"the model's spec declares no preprocessing for its input {tensor.name!r}: how an "
+                "image becomes its tensor is not known",
+                f"declare it in the recipe, or send tensors to /v2/models/{self.spec.name}/infer",
+            )
+        return tensor
+
+    def _first_output(self, batch: Any, tensor: TensorSpec) -> Any:
+        """[N, classes]; a fixed batch size is filled up, and the filling dropped."""
+        size = tensor.shape[0] or len(batch)
+        name = self.spec.outputs[0].name
+        parts = []
+        for start in range(0, len(batch), size):
+            part = batch[start : start + size]
+            filled = np.concatenate([part, *[part[-1:]] * (size - len(part))])
+            parts.append(np.asarray(self.engine.run({tensor.name: filled})[name])[: len(part)])
+        scores = np.concatenate(parts)
+        if scores.ndim == 1:
+            scores = scores[:, np.newaxis]
+        if scores.ndim != 2 or len(scores) != len(batch) or scores.dtype.kind not in "fiub":
+            raise UnsuitableModelError(
+                f"the first output {name!r} is {scores.dtype} {list(scores.shape)}; /predict needs one "
+                "score for each class",
+                f"use POST /v2/models/{self.spec.name}/infer",
+            )
+        return scores
+
+    def _best(self, row: Any, top: int) -> list[Score]:
+        # Stable: of equal scores the lower id comes first, as argmax does.
+        order = np.argsort(-row.astype(np.float64), kind="stable")[:top]
+        return [Score(int(i), self._label(int(i)), float(row[i])) for i in order]
+
+    def _label(self, place: int) -> str:
+        labels = self.spec.labels
+        return labels[place] if place < len(labels) else str(place)
+
+
+def _fitting(batch: Any, tensor: TensorSpec) -> Any:
+    """`batch` as the input's element type; `PreprocessingError` if type or shape does not fit."""
+    wanted = np.dtype(object if tensor.dtype == "string" else tensor.dtype)
+    if not np.can_cast(batch.dtype, wanted, "same_kind"):
+        raise PreprocessingError(
+            f"preprocessing gives {batch.dtype}, but the input {tensor.name!r} takes {tensor.dtype}"
+        )
+    if not TensorSpec(
+        name=tensor.name, dtype=tensor.dtype, shape=(None, *tensor.shape[1:])
+    ).matches(batch.shape):
+        raise PreprocessingError(
+            f"one sample has shape {list(batch.shape[1:])}, but the input {tensor.name!r} takes "
+            f"{[-1 if d is None else d for d in tensor.shape[1:]]}"
+        )
+    return batch.astype(wanted, copy=False)

@@ -1,0 +1,135 @@
+"""Starts the server and ends it: port, signals, draining."""
+
+import asyncio
+import errno
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from pipcook_deploy.errors import MissingDependencyError, ServerError
+from pipcook_deploy.server.app import App, Context
+from pipcook_deploy.server.engine import OnnxEngine
+from pipcook_deploy.server.predictor import Predictor
+from pipcook_deploy.server.served import ServedModel, Settings
+
+Ready = Callable[[str], None]
+
+
+def serve(
+    served: ServedModel,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 9091,
+    settings: Settings | None = None,
+    ready: Ready | None = None,
+) -> None:
+    """Serve until SIGTERM or Ctrl-C, then answer what is in flight and return.
+
+    `ready` is called with the server's URL as soon as it accepts connections. `port` 0 takes a free one.
+    Raises `ServerError` if the port is taken or the artifact cannot be loaded.
+    """
+    settings = settings or Settings()
+    port = free_port(host, port)
+    app = build_app(served, settings)
+    try:
+        asyncio.run(_serve(app, host, port, ready))
+    finally:
+        app.context.close()
+
+
+def build_app(served: ServedModel, settings: Settings) -> App:
+    """The application without a socket."""
+    from pipcook_deploy.server.routes import ROUTES, Router
+
+    engine = OnnxEngine(served.artifact, settings.threads)
+    context = Context(Predictor(served.spec, engine, settings), settings)
+    return App(context, Router(ROUTES))
+
+
+def free_port(host: str, port: int) -> int:
+    """`port`, or a free one for 0. Raises `ServerError` saying what to do if it cannot be had.
+
+    granian itself would share a taken port with the process that has it.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OverflowError:
+            raise ServerError(f"{port} is not a port", "choose one from 0 to 65535") from None
+        except OSError as error:
+            raise ServerError(_why(error, host, port), "choose another: --port 9092") from error
+        return int(probe.getsockname()[1])
+
+
+def _why(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} of {host} is taken by another program"
+    return f"cannot listen on port {port} of {host}: {error.strerror or error}"
+
+
+async def _serve(app: App, host: str, port: int, ready: Ready | None) -> None:
+    server = _granian(app, host, port)
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, ended.set)
+    serving = loop.create_task(server.serve())
+    ending = loop.create_task(ended.wait())
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    await _accepting(host, port, serving)
+    if ready is not None:
+        ready(url)
+    await asyncio.wait({serving, ending}, return_when=asyncio.FIRST_COMPLETED)
+    await _drain(app)
+    ending.cancel()
+    server.stop()
+    await serving
+
+
+async def _accepting(host: str, port: int, serving: "asyncio.Task[Any]") -> None:
+    target = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    while not serving.done():
+        try:
+            _, writer = await asyncio.open_connection(target, port)
+        except OSError:
+            await asyncio.sleep(0.005)
+            continue
+        writer.close()
+        await writer.wait_closed()
+        return
+
+
+async def _drain(app: App) -> None:
+    """Readiness says no from now on; requests that have begun are answered."""
+    app.context.draining = True
+    end = asyncio.get_running_loop().time() + app.context.settings.drain_timeout
+    await asyncio.sleep(0.05)  # what a socket has already accepted begins
+    while app.in_flight and asyncio.get_running_loop().time() < end:
+        await asyncio.sleep(0.01)
+
+
+def _granian(app: App, host: str, port: int) -> Any:
+    try:
+        from granian.constants import HTTPModes, Interfaces
+        from granian.http import HTTP1Settings
+        from granian.server.embed import Server
+    except ImportError:
+        raise MissingDependencyError(
+            "the server needs granian", "run: pip install pipcook-deploy"
+        ) from None
+    header_ms = int(app.context.settings.header_timeout * 1000)
+    return Server(
+        app,
+        address=host,
+        port=port,
+        interface=Interfaces.RSGI,
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(header_read_timeout=header_ms),
+        websockets=False,
+        log_enabled=False,
+    )
