@@ -43,12 +43,10 @@ def export_keras(model: Model, keras_model: Any, into: Path, batch: int | None =
     def serve(*tensors: Any) -> dict[str, Any]:
         return dict(zip(outputs, call_keras(keras_model, list(tensors)), strict=True))
 
-    with tf.Graph().as_default():
-        pass  # a fresh default graph: names do not depend on what ran before
     function = tf.function(serve, input_signature=specs, autograph=False)
     concrete = function.get_concrete_function()
     module = tf.Module()
-    module.weights = list(concrete.graph.variables)
+    module.weights = _variables(keras_model, concrete)
     module.tables = _tables(keras_model)
     _attach_labels(module, model, into)
     tf.saved_model.save(module, str(into), signatures={DEFAULT: concrete})
@@ -74,6 +72,14 @@ def _parameter(name: str, number: int) -> str:
     """A key that TensorFlow takes for a parameter; the real name is put in afterwards."""
     plain = name.isidentifier() and name.isascii() and not keyword.iskeyword(name)
     return name if plain and not name.startswith("_") else f"pipcook_input_{number}"
+
+
+def _variables(keras_model: Any, concrete: Any) -> list[Any]:
+    """The variables that the function reads, in the model's order (TensorFlow's own order is random)."""
+    used = {id(variable): variable for variable in concrete.graph.variables}
+    own = [getattr(variable, "_value", variable) for variable in keras_model.variables]
+    ordered = [used.pop(id(variable)) for variable in own if id(variable) in used]
+    return ordered + sorted(used.values(), key=lambda variable: str(variable.name))
 
 
 def _tables(keras_model: Any) -> list[Any]:

@@ -1,8 +1,9 @@
 """The TensorFlow.js converter: graph-models and layers-models, by this project's own writers."""
 
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypedDict
 
 from pydantic import Field
 
@@ -11,6 +12,12 @@ from pipcook_deploy.converter import Converter
 from pipcook_deploy.model import Model
 
 Precision = Literal["float32", "float16", "uint16", "uint8"]
+
+
+class _Storage(TypedDict):
+    precision: str
+    precision_of: Callable[[str, int], str]
+    shard_size: int
 
 
 class TfjsConverter(Converter):
@@ -59,13 +66,26 @@ class TfjsConverter(Converter):
 
     def convert(self, model: Model, into: Path) -> Artifact:
         """Write `model` below `into`. Raises `ConversionError` for what TF.js could not run."""
+        if self.engine == "tensorflowjs":
+            from pipcook_deploy.converters.tfjs.reference import convert_with_reference
+
+            return convert_with_reference(self, model, into)
+        storage = _Storage(
+            precision=self._smallest(), precision_of=self.precision_of, shard_size=self.shard_size
+        )
+        if self.kind == "layers":
+            from pipcook_deploy.converters.tfjs.layers_writer import write_layers
+
+            return write_layers(model, into, **storage)
+        if model.format == "tfjs_graph":
+            from pipcook_deploy.converters.tfjs.graph_copy import copy_graph
+
+            return copy_graph(model, into, **storage)
         from pipcook_deploy.converters.tfjs.graph_writer import write_graph
 
-        return write_graph(
-            model,
-            into,
-            precision=self.precision,
-            precision_of=self.precision_of,
-            shard_size=self.shard_size,
-            unroll_limit=self.unroll_limit,
-        )
+        return write_graph(model, into, **storage, unroll_limit=self.unroll_limit)
+
+    def _smallest(self) -> str:
+        """The coarsest precision that is asked for: it decides the tolerance of the verification."""
+        asked = {self.precision, *self.weights.values()}
+        return next(p for p in ("uint8", "float16", "uint16", "float32") if p in asked)

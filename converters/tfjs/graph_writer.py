@@ -9,9 +9,9 @@ from pipcook_deploy.converters.tfjs.fuse import fuse
 from pipcook_deploy.converters.tfjs.graph import Graph, Node
 from pipcook_deploy.converters.tfjs.names import tidy_names
 from pipcook_deploy.converters.tfjs.ops import check_ops
-from pipcook_deploy.converters.tfjs.shapes import static_reshapes
+from pipcook_deploy.converters.tfjs.shapes import fold_sizes, static_reshapes
 from pipcook_deploy.converters.tfjs.simplify import TFJS_TYPES, share_constants, simplify
-from pipcook_deploy.converters.tfjs.tf_graph import Interface, infer_shapes, load_graph
+from pipcook_deploy.converters.tfjs.tf_graph import Interface, load_graph, optimize
 
 from pipcook_deploy.artifact import Artifact, Binding
 from pipcook_deploy.errors import UnsupportedConversionError
@@ -20,6 +20,7 @@ from pipcook_deploy.formats.tfjs_weights import Weight
 from pipcook_deploy.model import Model
 
 GENERATED_BY = "pipcook-deploy"
+_MAX_ROUNDS = 5
 _BINDING_TYPES = {
     "DT_FLOAT": "float32", "DT_INT32": "int32", "DT_BOOL": "bool", "DT_STRING": "string",
     "DT_COMPLEX64": "complex64",
@@ -44,7 +45,7 @@ def write_graph(
     outputs = in_order(outputs, [tensor.name for tensor in model.spec.outputs])
     graph.inputs = {i.name: graph.inputs[i.name] for i in inputs}
     graph.outputs = {o.name: graph.outputs[o.name] for o in outputs}
-    prepare(graph, infer_shapes)
+    prepare(graph, optimize)
     specs = _Specs(graph, inputs, outputs)
     weights = [Weight(node.name, node.value) for node in graph if node.value is not None]
     ranks = {weight.name: weight.value.ndim for weight in weights}
@@ -77,15 +78,18 @@ def in_order(tensors: list[Interface], names: list[str]) -> list[Interface]:
     return [known[name] for name in order]
 
 
-def prepare(graph: Graph, infer: Callable[[Graph], None]) -> None:
+def prepare(graph: Graph, optimize: Callable[[Graph], None]) -> None:
     """All passes, from TensorFlow's graph to the one that is written. Raises `ConversionError`.
 
-    `infer` finds `graph.shapes` again after a pass has made more shapes known.
+    `optimize` is called again, and finds `graph.shapes` again, after a pass has made sizes known.
     """
     simplify(graph)
-    while static_reshapes(graph):
-        graph.sort()
-        infer(graph)
+    for _ in range(_MAX_ROUNDS):
+        learned = [fold_sizes(graph), static_reshapes(graph)]
+        if not any(learned):
+            break
+        optimize(graph)
+        simplify(graph)
     lower_einsums(graph)
     graph.sort()
     fuse(graph)

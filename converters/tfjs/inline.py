@@ -5,7 +5,7 @@ number of steps the model fixes is written out, step by step; the lists that it 
 plain tensors. The values of loop counters are followed with `fold`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -45,13 +45,18 @@ class TensorList:
 Value = str | TensorList
 
 
-def inline(graph: Graph, functions: Mapping[str, Function], unroll_limit: int) -> Graph:
-    """The same graph without calls, branches, loops and lists.
+Infer = Callable[[Graph], None]
+
+
+def inline(
+    graph: Graph, functions: Mapping[str, Function], unroll_limit: int, infer: Infer
+) -> Graph:
+    """The same graph without calls, branches, loops and lists. `infer` sets `Graph.shapes`.
 
     Raises `UnsupportedConversionError` for a loop or branch that depends on the input, and for a loop of
     more than `unroll_limit` steps.
     """
-    writer = _Writer(functions, unroll_limit)
+    writer = _Writer(functions, unroll_limit, infer)
     writer.graph.shapes = dict(graph.shapes)
     made = writer.run(graph, "", {})
     result = writer.graph
@@ -79,10 +84,13 @@ def _joined(scope: str, name: str) -> str:
 
 
 class _Writer:
-    def __init__(self, functions: Mapping[str, Function], unroll_limit: int) -> None:
+    def __init__(self, functions: Mapping[str, Function], unroll_limit: int, infer: Infer) -> None:
         self.graph = Graph()
         self._functions = functions
         self._limit = unroll_limit
+        self._infer = infer
+        self._asked: set[str] = set()
+        self._loops = 0  # how many loops surround what is written now
 
     def run(self, graph: Graph, scope: str, given: Mapping[str, Value]) -> dict[str, Value]:
         """Write the nodes of a graph under `scope`; what each of its tensors became."""
@@ -126,6 +134,9 @@ class _Writer:
             folded = fold(node, values)
             if folded is not None:
                 return [self.graph.add(constant(node.name, folded))]
+        size = self._known_size(node, inputs)
+        if size is not None:
+            return [self.graph.add(constant(node.name, size))]
         name = self.graph.add(replace(node, inputs=inputs))
         return [reference(name, index) for index in range(_MAX_OUTPUTS)]
 
@@ -133,7 +144,40 @@ class _Writer:
         """The value of a tensor that is known before the model runs."""
         return None if isinstance(value, TensorList) else self.graph.const(value)
 
+    def _known_size(self, node: Node, inputs: list[str]) -> np.ndarray | None:
+        """An element of a shape that is known: loops of Keras 2 take their bounds from there."""
+        shape = self.graph.producer(inputs[0]) if node.op == "StridedSlice" else None
+        if shape is None or shape.op != "Shape":
+            return None
+        begin = self.graph.const(inputs[1])
+        if node.integer("shrink_axis_mask") != 1 or begin is None or begin.size != 1:
+            return None
+        size = self.size(shape.inputs[0], int(begin[0]))
+        return None if size is None else np.asarray(size, np.int32)
+
+    def size(self, tensor: str, axis: int) -> int | None:
+        """A size of a written tensor. Outside of loops TensorFlow is asked, if need be."""
+        found = self._size_so_far(tensor, axis)
+        if found is None and not self._loops and tensor not in self._asked:
+            self._asked.add(tensor)
+            before = self.graph.shapes
+            self._infer(self.graph)
+            self.graph.shapes = before | self.graph.shapes
+            found = self._size_so_far(tensor, axis)
+        return found
+
+    def _size_so_far(self, tensor: str, axis: int) -> int | None:
+        shape = self.graph.shapes.get(tensor)
+        return None if shape is None else shape[axis]
+
     def _loop(self, node: Node, values: list[Value]) -> list[Value]:
+        self._loops += 1
+        try:
+            return self._steps(node, values)
+        finally:
+            self._loops -= 1
+
+    def _steps(self, node: Node, values: list[Value]) -> list[Value]:
         condition, body = (node.attrs[key]["func"]["name"] for key in ("cond", "body"))
         for step in range(self._limit + 1):
             goes_on = self.known(self._call(condition, f"{node.name}/{step}/cond", values)[0])
@@ -219,7 +263,7 @@ def _empty(writer: _Writer, node: Node, inputs: list[Value]) -> list[Value]:
 def _from_tensor(writer: _Writer, node: Node, inputs: list[Value]) -> list[Value]:
     tensor = _tensor(inputs[0], node.name)
     dtype = node.dtype("element_dtype")
-    size = writer.graph.shapes.get(tensor, (None,))[0] or 0
+    size = writer.size(tensor, 0) or 0
     attrs = {"num": {"i": str(size)}, "axis": {"i": "0"}, "T": {"type": dtype}}
     unpack = writer.graph.add(Node(f"{node.name}/unstack", "Unpack", [tensor], attrs))
     return [TensorList((), dtype, unpack=unpack)]

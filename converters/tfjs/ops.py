@@ -57,6 +57,8 @@ def _lacking(node: Node, ops: dict[str, str]) -> str | None:
         return f"there is no {node.op}"
     if category in _UNWRITTEN:
         return f"{node.op} is not written by this converter"
+    if node.op == "MatrixBandPart":
+        return "MatrixBandPart, which TF.js computes wrongly, of a size that depends on the input"
     if node.text("data_format", "NHWC").startswith("NC"):
         return f"{node.op} with channels first"
     if node.op in ("MaxPool", "AvgPool") and node.text("padding") == "EXPLICIT":

@@ -11,6 +11,24 @@ from pipcook_deploy.converters.tfjs.graph import Graph, Node, constant
 
 Sizes = list[int | None]  # a vector of sizes, None where it depends on the input
 _MAX_DEPTH = 20
+_FOLDED = ("Shape", "StridedSlice", "GatherV2", "Prod", "Pack", "ConcatV2")
+
+
+def fold_sizes(graph: Graph) -> bool:
+    """Replace sizes that are known by constants; whether there were any."""
+    replaced = {}
+    for node in graph:
+        if node.op not in _FOLDED or len(graph.shapes.get(node.name, (0, 0))) > 1:
+            continue
+        sizes = sizes_of(graph, node.name)
+        if sizes is not None and None not in sizes:
+            vector = np.array(sizes, np.int64 if node.dtype("out_type") == "DT_INT64" else np.int32)
+            value = vector.reshape(() if graph.shapes[node.name] == () else (-1,))
+            replaced[node.name] = graph.add(constant(f"{node.name}/known", value))
+            graph.shapes[replaced[node.name]] = value.shape
+    graph.replace(replaced)
+    graph.sort()
+    return bool(replaced)
 
 
 def static_reshapes(graph: Graph) -> bool:

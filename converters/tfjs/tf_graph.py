@@ -44,9 +44,8 @@ def load_graph(
     graph.inputs = {i.name: node_of(t) for i, t in inputs}
     graph.outputs = {o.name: _flat(t) for o, t in outputs}
     functions = {f.signature.name: _function(f) for f in frozen.graph_def.library.function}
-    graph = inline(graph, functions, unroll_limit)
-    graph = _grappler(graph)
-    infer_shapes(graph)
+    graph = inline(graph, functions, unroll_limit, infer_shapes)
+    optimize(graph)
     return graph, [i for i, _ in inputs], [o for o, _ in outputs]
 
 
@@ -166,7 +165,8 @@ def _function(proto: Any) -> Function:
     return Function(from_graph_def(graph_def), arguments, results)
 
 
-def _grappler(graph: Graph) -> Graph:
+def optimize(graph: Graph) -> None:
+    """Let TensorFlow's grappler simplify the graph, in place, and find the shapes of its tensors."""
     import tensorflow as tf
     from tensorflow.core.protobuf.config_pb2 import ConfigProto
     from tensorflow.python.grappler import tf_optimizer
@@ -182,10 +182,9 @@ def _grappler(graph: Graph) -> Graph:
     rewrite.optimizers.extend(_OPTIMIZERS)
     rewrite.min_graph_nodes = -1
     rewrite.meta_optimizer_iterations = 2
-    optimized = from_graph_def(tf_optimizer.OptimizeGraph(config, meta))
-    optimized.inputs, optimized.outputs = dict(graph.inputs), dict(graph.outputs)
-    optimized.sort()
-    return optimized
+    graph.nodes = from_graph_def(tf_optimizer.OptimizeGraph(config, meta)).nodes
+    graph.sort()
+    infer_shapes(graph)
 
 
 def infer_shapes(graph: Graph) -> None:
