@@ -5,6 +5,8 @@ from pathlib import Path
 from pipcook_deploy.errors import SourceError
 from pipcook_deploy.model import Model
 
+_HINT = "copy it again from where it was made, or save it anew; run: pipcook-deploy inspect MODEL"
+
 
 def load(
     source: Path, *, workdir: Path, trust_source: bool = False, signature: str | None = None
@@ -26,6 +28,9 @@ def load(
             f"{error.filename or source}: cannot be read: permission denied",
             "check the path and its permissions",
         ) from error
+    except SourceError as error:
+        error.hint = error.hint or _HINT
+        raise
 
 
 __all__ = ["load"]

@@ -158,7 +158,7 @@ def _pair(value: Any, rank: int) -> tuple[int, ...]:
 def _window(config: Config, space: Known, key: str) -> Known:
     rank = len(space)
     kernel = _pair(config[key], rank)
-    stride = _pair(config.get("strides") or kernel, rank)
+    stride = _pair(config.get("strides") or (kernel if key == "pool_size" else 1), rank)
     dilation = _pair(config.get("dilation_rate", 1), rank)
     same = config.get("padding", "valid") in ("same", "causal")
     sizes: list[int | None] = []

@@ -1,6 +1,7 @@
 """Tells what a file or folder is, by its content."""
 
-import re
+import pickletools
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from pipcook_deploy.sources.keras_source import is_keras_archive
 from pipcook_deploy.sources.pipcook import bayes_error, is_bayes
 
 KNOWN = "a model is one of: Pipcook workspace, TF.js, .keras, .h5, SavedModel, ONNX, TFLite"
-_PICKLE_TEXT = re.compile(rb"(\(?[idlc(][\w.]*\n?[\w.]*\n|\(lp0\n|\(dp0\n)")
+_MAX_OPCODES = 10_000
 _PB_NAME = "saved_model.pb"
 
 
@@ -157,12 +158,8 @@ def _is_manifest(data: Any) -> bool:
 
 
 def _refuse_others(path: Path, head: bytes) -> None:
-    if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
-        raise UntrustedSourceError(
-            f"{path}: a pickle: opening it would run its code",
-            "export the model from the program that made it, to ONNX if it can",
-        )
-    if _PICKLE_TEXT.match(head) and path.stat().st_size < (1 << 30) and _ends_with_stop(path):
+    proto = head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
+    if proto or _is_old_pickle(path):
         raise UntrustedSourceError(
             f"{path}: a pickle: opening it would run its code",
             "export the model from the program that made it, to ONNX if it can",
@@ -184,10 +181,18 @@ def _refuse_others(path: Path, head: bytes) -> None:
         )
 
 
-def _ends_with_stop(path: Path) -> bool:
-    with path.open("rb") as stream:
-        stream.seek(-1, 2)
-        return stream.read(1) == b"."
+def _is_old_pickle(path: Path) -> bool:
+    """Protocols 0 and 1 have no mark: the opcodes are read, and none is run."""
+    count = 0
+    try:
+        with path.open("rb") as stream:
+            for _ in pickletools.genops(stream):
+                count += 1
+                if count > _MAX_OPCODES:
+                    return True
+    except (ValueError, struct.error, LookupError, EOFError, OverflowError, MemoryError):
+        return False
+    return count > 2
 
 
 def _is_saved_model(head: bytes) -> bool:

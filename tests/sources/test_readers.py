@@ -1,0 +1,90 @@
+"""The readers of binary formats: whatever bytes they are given, they answer or raise `SourceError`."""
+
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipcook_deploy.errors import SourceError
+from pipcook_deploy.formats import protobuf_wire, tensor_bundle
+from pipcook_deploy.formats.onnx_file import read_onnx
+from pipcook_deploy.formats.saved_model_file import read_saved_model
+from pipcook_deploy.formats.tflite_file import read_tflite
+from pipcook_deploy.sources import load
+from tests.sources import builders as make
+
+SAVED = (make.DATA / "two_signatures" / "saved_model.pb").read_bytes()
+TFLITE = (make.DATA / "small.tflite").read_bytes()
+INDEX = (make.DATA / "two_signatures" / "variables" / "variables.index").read_bytes()
+READERS = {
+    "onnx": (lambda data: read_onnx(data, Path("absent")), make.onnx_bytes()),
+    "saved_model": (read_saved_model, SAVED),
+    "tflite": (read_tflite, TFLITE),
+    "bundle": (tensor_bundle._table, INDEX),
+}
+FUZZ = settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def survives(reader, data: bytes) -> None:
+    with suppress(SourceError):
+        reader(memoryview(data))
+
+
+@pytest.mark.parametrize("kind", READERS)
+@FUZZ
+@given(data=st.binary(max_size=300))
+def test_random_bytes(kind, data):
+    survives(READERS[kind][0], data)
+
+
+@pytest.mark.parametrize("kind", READERS)
+@FUZZ
+@given(where=st.integers(0, 20_000), value=st.integers(0, 255), cut=st.integers(0, 20_000))
+def test_changed_and_cut_files(kind, where, value, cut):
+    reader, whole = READERS[kind]
+    data = bytearray(whole)
+    data[where % len(data)] = value
+    survives(reader, bytes(data))
+    survives(reader, bytes(data[: cut % len(data)]))
+
+
+@FUZZ
+@given(
+    data=st.binary(max_size=200),
+    prefix=st.sampled_from(
+        [b"", b"\x08\x08\x12", b"PK\x03\x04", b"{", b"\x89HDF\r\n\x1a\n", b"\0\0\0\0TFL3"]
+    ),
+)
+def test_load_of_random_files(tmp_path, data, prefix):
+    (tmp_path / "file").write_bytes(prefix + data)
+    with pytest.raises(SourceError):
+        load(tmp_path / "file", workdir=tmp_path)
+
+
+def test_wire_values():
+    message = protobuf_wire.Message.read(
+        memoryview(make.pb((1, -1), (2, "é"), (3, 5), (3, 6), (4, b"\x01\x02")))
+    )
+    assert message.integer(1) == -1
+    assert message.text(2) == "é"
+    assert message.integers(3) == [5, 6]
+    assert message.integers(4) == [1, 2]
+    assert message.integer(3) == 6  # the last wins
+    assert message.integer(9, 7) == 7
+
+
+@pytest.mark.parametrize(
+    "data", [b"\x80", b"\xff" * 12, b"\x0a\x05a", b"\x00\x00", b"\x0b", b"\x0d\x00"]
+)
+def test_malformed_wire(data):
+    with pytest.raises(SourceError):
+        list(protobuf_wire.fields(memoryview(data)))
+
+
+def test_bundle_entries():
+    entries = tensor_bundle.read_bundle(make.DATA / "two_signatures" / "variables")
+    assert entries["v/.ATTRIBUTES/VARIABLE_VALUE"] == tensor_bundle.BundleEntry(1, (), 4)
