@@ -11,7 +11,12 @@ from pipcook_deploy.errors import SourceError
 from pipcook_deploy.model import Model
 
 DEFAULT = "serving_default"
-_NUMBERED = re.compile(r"^(__inference_|__forward_|__backward_).*_\d+$")
+_NUMBERED = re.compile(r"_\d+$")
+# What gradients and graphics processors would use; their values count up or are random.
+_DROPPED = (
+    "api_implements", "api_preferred_device", "forward_function_name", "backward_function_name",
+    "_gradient_op_type", "_user_specified_name",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,10 @@ def canonicalize(folder: Path, renamed_keys: dict[str, str] | None = None) -> No
             _rename_keys(signature.inputs, renamed_keys or {})
         _rename_keys(graph.object_graph_def.concrete_functions, names)
         for node in _nodes(graph.graph_def):
-            node.attr.pop("_gradient_op_type", None)
+            _drop(node.attr)
+        for function in graph.graph_def.library.function:
+            for table in (function.attr, *(a.attr for a in function.arg_attr.values())):
+                _drop(table)
         graph.graph_def.library.ClearField("gradient")
         ordered = sorted(graph.graph_def.library.function, key=lambda f: str(f.signature.name))
         copies = [type(f).FromString(f.SerializeToString(deterministic=True)) for f in ordered]
@@ -108,9 +116,14 @@ def canonicalize(folder: Path, renamed_keys: dict[str, str] | None = None) -> No
 
 def _renumbered(names: list[str]) -> dict[str, str]:
     """New names by the order of the old numbers, which is the order of tracing."""
-    counted = [name for name in names if _NUMBERED.match(name)]
+    counted = [name for name in names if _NUMBERED.search(name)]
     counted.sort(key=lambda name: int(name.rsplit("_", 1)[1]))
     return {name: f"{name.rsplit('_', 1)[0]}_{n}" for n, name in enumerate(counted)}
+
+
+def _drop(attributes: Any) -> None:
+    for name in _DROPPED:
+        attributes.pop(name, None)
 
 
 def _nodes(graph_def: Any) -> list[Any]:

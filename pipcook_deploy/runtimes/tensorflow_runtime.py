@@ -7,10 +7,9 @@ from pipcook_deploy.errors import SourceError
 from pipcook_deploy.keras_io import call_keras, load_keras, spec_names
 from pipcook_deploy.model import Model
 from pipcook_deploy.runtime import Runtime, Tensors
+from pipcook_deploy.runtimes.batches import BATCH, batched
 from pipcook_deploy.saved_model_io import open_signature
 from pipcook_deploy.spec import ModelSpec
-
-BATCH = 32  # samples at once: bounds memory on large evaluation sets
 
 
 class TensorFlowRuntime(Runtime):
@@ -44,8 +43,8 @@ def _run_saved_model(model: Model, inputs: Tensors) -> Tensors:
         fed = {key: _tensor(rows[key], spec.dtype) for key, spec in serving.inputs}
         return {k: v.numpy() for k, v in serving.function(**fed).items()}
 
-    fixed = [s.shape[0] for _, s in serving.inputs if s.shape.rank]
-    return batched(call, inputs, next((n for n in fixed if n is not None), BATCH))
+    fixed = [s.shape[0] for _, s in serving.inputs if s.shape.rank and s.shape[0] is not None]
+    return batched(call, inputs, fixed[0] if fixed else BATCH, exact=bool(fixed))
 
 
 def _run_keras(model: Model, inputs: Tensors) -> Tensors:
@@ -53,31 +52,16 @@ def _run_keras(model: Model, inputs: Tensors) -> Tensors:
 
     loaded = load_keras(model)
     names, outputs = spec_names(model, loaded)
-    fixed = [tensor.shape[0] for tensor in loaded.inputs if len(tensor.shape)]
+    fixed = [t.shape[0] for t in loaded.inputs if len(t.shape) and t.shape[0] is not None]
 
     def call(rows: Tensors) -> Tensors:
         fed = [_tensor(rows[n], t.dtype) for n, t in zip(names, loaded.inputs, strict=True)]
         return {n: np.asarray(v) for n, v in zip(outputs, call_keras(loaded, fed), strict=True)}
 
-    return batched(call, inputs, next((n for n in fixed if n is not None), BATCH))
+    return batched(call, inputs, fixed[0] if fixed else BATCH, exact=bool(fixed))
 
 
 def _tensor(value: Any, dtype: Any) -> Any:
     import tensorflow as tf
 
     return tf.constant(value.tolist() if value.dtype.kind in "OU" else value, dtype=dtype)
-
-
-def batched(call: Any, inputs: Tensors, size: int) -> Tensors:
-    """Call with up to `size` samples at once and join the answers along the batch axis.
-
-    A model with a fixed batch gets its last group filled up with copies of the last sample.
-    """
-    import numpy as np
-
-    count = len(next(iter(inputs.values())))
-    parts: list[Tensors] = []
-    for start in range(0, count, size):
-        rows = {name: value[start : start + size] for name, value in inputs.items()}
-        parts.append(call(rows))
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

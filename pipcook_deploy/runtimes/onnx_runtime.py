@@ -1,0 +1,67 @@
+"""ONNX Runtime: runs ONNX artifacts and ONNX sources on the CPU."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pipcook_deploy.artifact import Artifact
+from pipcook_deploy.errors import SourceError
+from pipcook_deploy.model import Model
+from pipcook_deploy.runtime import Runtime, Tensors
+from pipcook_deploy.runtimes.batches import BATCH, batched
+
+_DTYPES = {
+    "float": "float32", "double": "float64", "float16": "float16", "bool": "bool",
+    **{name: name for name in ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")},
+}  # fmt: skip
+
+
+class OnnxRuntime(Runtime):
+    """Runs `.onnx` files."""
+
+    name: ClassVar[str] = "onnxruntime"
+    formats: ClassVar[tuple[str, ...]] = ("onnx",)
+
+    def run_artifact(self, artifact: Artifact, inputs: Tensors) -> Tensors:
+        """Run an artifact by its bindings."""
+        keys = {b.name: b.tensor for b in artifact.inputs}
+        results = _run(artifact.file, {keys[name]: value for name, value in inputs.items()})
+        return {b.name: results[b.tensor] for b in artifact.outputs}
+
+    def run_model(self, model: Model, inputs: Tensors) -> Tensors:
+        """Run a source; its tensor names are the spec's."""
+        return _run(model.path, inputs)
+
+
+def _run(path: Path, inputs: Tensors) -> Tensors:
+    session = _session(path)
+    wanted = session.get_inputs()
+    missing = [value.name for value in wanted if value.name not in inputs]
+    if missing:
+        raise SourceError(f"{path}: no samples for the input {', '.join(missing)}")
+    names = [value.name for value in session.get_outputs()]
+
+    def call(rows: Tensors) -> Tensors:
+        fed = {value.name: _cast(rows[value.name], value.type) for value in wanted}
+        return dict(zip(names, session.run(names, fed), strict=True))
+
+    fixed = [v.shape[0] for v in wanted if v.shape and isinstance(v.shape[0], int)]
+    return batched(call, inputs, fixed[0] if fixed else BATCH, exact=bool(fixed))
+
+
+def _session(path: Path) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except (RuntimeError, onnxruntime.capi.onnxruntime_pybind11_state.Fail) as error:
+        raise SourceError(
+            f"{path}: ONNX Runtime cannot open it: {str(error).splitlines()[0]}"
+        ) from error
+
+
+def _cast(value: Any, kind: str) -> Any:
+    """`kind` is spelled `tensor(float)`."""
+    name = kind.removeprefix("tensor(").removesuffix(")")
+    return value.astype(object) if name == "string" else value.astype(_DTYPES[name], copy=False)
