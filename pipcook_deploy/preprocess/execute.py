@@ -105,13 +105,14 @@ def stack(samples: Sequence[Array]) -> Array:
 
 
 def _numbers(value: object) -> Array:
-    if isinstance(value, np.ndarray) and value.dtype.kind in "buif":
-        return value
+    """Arrays as they are, other numbers as float64; text that looks like a number is not one."""
     try:
-        array = np.asarray(value, dtype=np.float64)
+        array = np.asarray(value)
     except (ValueError, TypeError, OverflowError) as error:
         raise PreprocessingError(f"numbers are expected: {error}") from None
-    return array
+    if array.dtype.kind not in ("buif" if isinstance(value, np.ndarray) else "uif") and array.size:
+        raise PreprocessingError("numbers are expected, not texts, nulls, truth values or objects")
+    return array if isinstance(value, np.ndarray) else array.astype(np.float64)
 
 
 def _finished(array: Array) -> Array:

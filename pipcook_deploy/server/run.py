@@ -15,6 +15,7 @@ from pipcook_deploy.server.predictor import Predictor
 from pipcook_deploy.server.served import ServedModel, Settings
 
 Ready = Callable[[str], None]
+SETTLE_SECONDS = 0.15
 
 
 def serve(
@@ -89,6 +90,9 @@ async def _serve(app: App, host: str, port: int, ready: Ready | None) -> None:
     ending.cancel()
     server.stop()
     await serving
+    # granian's threads let go of their last Python objects after it says that it has ended; a
+    # thread that does so while the interpreter shuts down aborts the process.
+    await asyncio.sleep(SETTLE_SECONDS)
 
 
 async def _accepting(host: str, port: int, serving: "asyncio.Task[Any]") -> None:

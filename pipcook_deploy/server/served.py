@@ -23,7 +23,7 @@ class Settings:
     max_samples: int = 64  # images or texts of one /predict
     max_nesting: int = 16  # dimensions of a tensor
     body_timeout: float = 15.0  # from the head of a request to the end of its body
-    header_timeout: float = 10.0
+    header_timeout: float = 5.0  # also bounds how long an unfinished head delays the end
     drain_timeout: float = 30.0  # SIGTERM: what is in flight may take this long
     threads: int = 0  # of one inference; 0: as many as cores
     workers: int = 2  # requests that compute at the same time

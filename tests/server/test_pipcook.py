@@ -136,7 +136,16 @@ def test_without_labels_the_category_is_the_index(tmp_path):
     with tiny_models.client_of(tiny_models.logarithm(tmp_path)) as client:
         answer = client.get("/predict", params={"input": "[1, 3]"}).json()["data"][0]
         assert (answer["id"], answer["category"]) == (1, "1")
-        for wrong in ("text", "[1, 2, 3]", '[1, "a"]', "[[1], 2]", "{}", "null"):
+        for wrong in (
+            "text",
+            "[1, 2, 3]",
+            '[1, "a"]',
+            "[[1], 2]",
+            "{}",
+            "null",
+            '["NaN", "1"]',
+            "[null, 1]",
+        ):
             assert client.get("/predict", params={"input": wrong}).status_code == 400, wrong
 
 

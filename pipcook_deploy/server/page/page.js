@@ -16,7 +16,7 @@ function fail(message) {
   get("latency").textContent = "";
 }
 
-function bar({ category, score }, width) {
+function bar({ category, score }, width, shares) {
   const row = document.createElement("li");
   const fill = document.createElement("div");
   fill.className = "fill";
@@ -24,22 +24,18 @@ function bar({ category, score }, width) {
   const label = document.createElement("span");
   label.textContent = category;
   const value = document.createElement("span");
-  value.textContent = score === null ? "not a number" : format(score);
+  value.textContent = score === null ? "not a number" : shares ? `${(score * 100).toFixed(1)} %` : score.toPrecision(4);
   row.append(fill, label, value);
   return row;
 }
 
-function format(score) {
-  return score >= 0 && score <= 1 ? `${(score * 100).toFixed(1)} %` : score.toPrecision(4);
-}
-
-// Scores are the model's own values: bars are shares of one only if all of them lie in [0, 1].
+// Scores are the model's own values: they are shown as per cent only if all of them lie in [0, 1].
 function bars(top) {
   const scores = top.map(({ score }) => score ?? 0);
   const shares = scores.every((score) => score >= 0 && score <= 1);
   const low = shares ? 0 : Math.min(0, ...scores);
   const range = shares ? 1 : Math.max(...scores) - low || 1;
-  get("bars").replaceChildren(...top.map((row, i) => bar(row, ((scores[i] - low) / range) * 100)));
+  get("bars").replaceChildren(...top.map((row, i) => bar(row, ((scores[i] - low) / range) * 100, shares)));
 }
 
 async function ask(url, options) {
