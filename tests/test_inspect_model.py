@@ -8,7 +8,8 @@ import pytest
 
 from pipcook_deploy.inspect_model import Inspection, inspect
 from pipcook_deploy.sources import load
-from pipcook_deploy.sources.layer_rules import UNKNOWN, apply
+from pipcook_deploy.sources.layer_math import UNKNOWN
+from pipcook_deploy.sources.layer_rules import apply
 from tests.sources import builders as make
 
 

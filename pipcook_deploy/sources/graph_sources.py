@@ -172,9 +172,10 @@ def _is_weight(key: str, entry: BundleEntry) -> bool:
 
 
 def _labels(folder: Path) -> tuple[str, ...]:
-    """`assets/labels.txt`, one label a line, as this project's own converter writes it."""
-    path = folder / "assets" / "labels.txt"
-    if not path.is_file() or path.stat().st_size > files.MAX_JSON:
+    """`labels.txt` of the assets, one label a line, as this project's own converter writes it."""
+    places = [folder / name / "labels.txt" for name in ("assets", "assets.extra")]
+    path = next((place for place in places if place.is_file()), None)
+    if path is None or path.stat().st_size > files.MAX_JSON:
         return ()
     try:
         return tuple(path.read_text(encoding="utf-8").splitlines())

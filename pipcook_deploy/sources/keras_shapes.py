@@ -3,9 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
+from pipcook_deploy.errors import SourceError
 from pipcook_deploy.sources.keras_topology import Graph, Layer, Ref, Shape
-from pipcook_deploy.sources.layer_rules import UNKNOWN, Effect, apply, plus
+from pipcook_deploy.sources.layer_math import UNKNOWN, Effect, plus
+from pipcook_deploy.sources.layer_rules import apply
 from pipcook_deploy.spec import DTYPES, TensorSpec
+
+MAX_ROWS = 20_000
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ def propagate(
         ready = [layer for layer in pending if _ready(layer, shapes)] or pending[:1]
         for layer in ready:
             rows.extend(_run(layer, graph, shapes, offsets.get(layer.name, 0)))
+        if len(rows) > MAX_ROWS:  # models that use models twice, many deep, double at each level
+            raise SourceError(f"the model {graph.name!r} has more than {MAX_ROWS} layers")
         done = {id(layer) for layer in ready}
         pending = [layer for layer in pending if id(layer) not in done]
     return rows, [shapes.get(ref, graph.recorded.get(ref)) for ref in graph.outputs]
@@ -127,12 +133,13 @@ def _dtype(config: dict[str, Any]) -> str:
 
 
 def _names(refs: tuple[Ref, ...]) -> list[str]:
-    seen: dict[str, int] = {}
-    names = []
-    for name, _, _ in refs:
-        count = seen.get(name, 0)
-        seen[name] = count + 1
-        names.append(f"{name}_{count}" if count else name)
+    names: list[str] = []
+    for base, _, _ in refs:
+        name, number = base, 0
+        while name in names:
+            number += 1
+            name = f"{base}_{number}"
+        names.append(name)
     return names
 
 
@@ -140,4 +147,7 @@ def _spec(name: str, shape: Shape, dtype: str, notes: list[str]) -> TensorSpec:
     if shape is None:
         notes.append(f"the shape of {name!r} cannot be told without running the model")
         return TensorSpec(name=name, dtype=dtype, shape=(None,))
-    return TensorSpec(name=name, dtype=dtype, shape=shape)
+    try:
+        return TensorSpec(name=name, dtype=dtype, shape=shape)
+    except ValueError as error:
+        raise SourceError(f"tensor {name!r} has the shape {shape}") from error

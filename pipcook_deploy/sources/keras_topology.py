@@ -60,6 +60,8 @@ def parse(model: Any, where: str, depth: int = 0) -> Graph:
         if class_name == "Sequential":
             return _sequential(config, where, depth)
         return _functional(class_name, config, where, depth)
+    except RecursionError as error:
+        raise SourceError(f"{where}: a damaged topology: nested too deep") from error
     except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
         raise SourceError(f"{where}: a damaged topology: {error!r}") from error
 
@@ -169,5 +171,7 @@ def _refs(value: Any) -> tuple[Ref, ...]:
     """Input or output tensors: one, a list, or a dict of them."""
     if _is_ref(value):
         return (_ref(value),)
+    if not isinstance(value, dict | list):
+        raise ValueError(f"{value!r} is no tensor")
     items = value.values() if isinstance(value, dict) else value
     return tuple(ref for item in items for ref in _refs(item))

@@ -24,12 +24,16 @@ def load_tfjs(path: Path, trusted: bool) -> Model:
     """The model of a `model.json`; its shards lie beside it."""
     if path.stat().st_size > files.MAX_JSON:
         raise SourceError(f"{path}: larger than {files.MAX_JSON} bytes: not read as JSON")
-    tfjs = read_model(path)
+    try:
+        tfjs = read_model(path)
+    except (TypeError, AttributeError, KeyError) as error:
+        raise SourceError(f"{path}: a damaged model.json: {error}") from error
     if tfjs.format == "tfjs_layers":
         config = tfjs.layers_config
         check_layers(str(path), config, trusted)
         found = interface(parse(config, str(path)))
     else:
+        _check_nodes(path, tfjs.topology)
         check_ops(str(path), _ops(tfjs), trusted)
         found = _graph_interface(path, tfjs)
     return Model(
@@ -74,11 +78,26 @@ def _details(tfjs: TfjsModel) -> Details:
     return details
 
 
+def _check_nodes(path: Path, topology: dict[str, Any]) -> None:
+    """Every node must be an object with a name and an op; functions hold lists of such."""
+    for nodes in _node_lists(topology):
+        for node in nodes if isinstance(nodes, list) else [None]:
+            texts = isinstance(node, dict) and [node.get("name"), node.get("op")]
+            if not texts or not all(isinstance(text, str) for text in texts):
+                raise SourceError(f"{path}: damaged: a node of the graph has no name or op")
+
+
+def _node_lists(topology: dict[str, Any]) -> list[Any]:
+    """The nodes of the graph and of each function that it calls."""
+    library = topology.get("library")
+    functions = library.get("function") if isinstance(library, dict) else None
+    if not isinstance(functions, list):
+        return [topology["node"]]
+    return [topology["node"], *(f.get("nodeDef", []) for f in functions if isinstance(f, dict))]
+
+
 def _ops(tfjs: TfjsModel) -> Counter[str]:
-    library = tfjs.topology.get("library") or {}
-    functions = library.get("function", []) if isinstance(library, dict) else []
-    nodes = [*tfjs.topology["node"], *(n for f in functions for n in f.get("nodeDef", []))]
-    return Counter(str(node.get("op")) for node in nodes if isinstance(node, dict))
+    return Counter(node["op"] for nodes in _node_lists(tfjs.topology) for node in nodes)
 
 
 def _graph_interface(path: Path, tfjs: TfjsModel) -> Interface:

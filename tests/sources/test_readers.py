@@ -1,5 +1,6 @@
 """The readers of binary formats: whatever bytes they are given, they answer or raise `SourceError`."""
 
+import json
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from pipcook_deploy.formats import protobuf_wire, tensor_bundle
 from pipcook_deploy.formats.onnx_file import read_onnx
 from pipcook_deploy.formats.saved_model_file import read_saved_model
 from pipcook_deploy.formats.tflite_file import read_tflite
+from pipcook_deploy.inspect_model import inspect
 from pipcook_deploy.sources import load
 from tests.sources import builders as make
 
@@ -88,3 +90,59 @@ def test_malformed_wire(data):
 def test_bundle_entries():
     entries = tensor_bundle.read_bundle(make.DATA / "two_signatures" / "variables")
     assert entries["v/.ATTRIBUTES/VARIABLE_VALUE"] == tensor_bundle.BundleEntry(1, (), 4)
+
+
+JUNK = (None, 0, -1, 1.5, "x", [], {}, [[None]], {"a": 1}, True, 10**30, ["a", 0, 0])
+
+
+def places(value, path=()):
+    """The path of every value in nested data."""
+    if path:
+        yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, item in items:
+        if isinstance(item, dict | list):
+            yield from places(item, (*path, key))
+        else:
+            yield (*path, key)
+
+
+@pytest.mark.parametrize("name", ["model.json", "pipeline.json", "categories.json"])
+@FUZZ
+@given(place=st.integers(0, 10_000), junk=st.sampled_from(JUNK), lose=st.booleans())
+def test_workspaces_with_a_wrong_value(tmp_path, name, place, junk, lose):
+    root = tmp_path / "w"
+    if not root.exists():
+        make.workspace(root)
+        (root / "whole").write_text((root / "model" / name).read_text())
+    data = json.loads((root / "whole").read_text())
+    found = list(places(data))
+    *path, last = found[place % len(found)]
+    inner = data
+    for key in path:
+        inner = inner[key]
+    if lose:
+        del inner[last]
+    else:
+        inner[last] = junk
+    (root / "model" / name).write_text(json.dumps(data))
+    with suppress(SourceError):
+        inspect(load(root, workdir=tmp_path)).to_json()
+
+
+def test_models_that_double_at_each_level(tmp_path):
+    model = make.sequential(make.input_layer([None, 4]), make.dense("d", 4))
+    for level in range(40):
+        first = make.input_layer([None, 4]) | {"name": "x", "inbound_nodes": []}
+        name = f"level{level}"
+        calls = [[["x", 0, 0, {}]], [[name, 1, 0, {}]]]
+        inner = model | {"name": name, "inbound_nodes": calls}
+        config = {
+            "name": "outer",
+            "layers": [first, inner],
+            "input_layers": [["x", 0, 0]],
+            "output_layers": [[name, 2, 0]],
+        }
+        model = {"class_name": "Functional", "config": config}
+    with pytest.raises(SourceError, match="more than"):
+        load(make.keras_h5(tmp_path / "m.h5", model), workdir=tmp_path)
