@@ -27,7 +27,7 @@ setup: node $(STAMP) $(NODE_STAMP)
 # Said before the minute that the Python packages take.
 node:
 	@test -f $(NODE_STAMP) || \
-	  $(NODE) -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20)' 2>/dev/null || \
+	  $(NODE) -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20 ? 1 : 0)' 2>/dev/null || \
 	  { echo 'Node 20 or newer is needed; "$(NODE)" is not one. get it from https://nodejs.org' >&2; exit 1; }
 
 $(STAMP): pyproject.toml constraints.txt
