@@ -17,7 +17,7 @@ def rebuild(model: Any) -> Any:
     """
     import tf_keras
 
-    entry = _known_options(keras2_entry(entry_of(model)))
+    entry = known_options(keras2_entry(entry_of(model)))
     with tf_keras.utils.custom_object_scope(_activations()):
         twin = tf_keras.layers.deserialize(entry)
     copy_weights(model, twin)
@@ -53,14 +53,14 @@ def copy_weights(source: Any, twin: Any) -> None:
                 other.finalize_state()
 
 
-def _known_options(entry: Entry) -> Entry:
+def known_options(entry: Entry) -> Entry:
     """Without the options that the class of Keras 2 does not have."""
     config = dict(entry["config"])
     for key in ("layer", "cell"):
         if isinstance(config.get(key), dict):
-            config[key] = _known_options(config[key])
+            config[key] = known_options(config[key])
     if entry["class_name"] in MODELS:
-        config["layers"] = [_known_options(layer) for layer in config["layers"]]
+        config["layers"] = [known_options(layer) for layer in config["layers"]]
     else:
         known = _options(entry["class_name"])
         config = {key: value for key, value in config.items() if key in known}
