@@ -15,7 +15,7 @@ class Runtime(ABC):
     name: str  # a variant may refine it: "tfjs-wasm"
     formats: ClassVar[tuple[str, ...]]
     heavy: ClassVar[bool] = False  # needs TensorFlow in the process
-    slow: bool = False  # golden samples only, not the whole evaluation set
+    most_elements: int | None = None  # input elements it is given at most: bounds a slow runtime
 
     @classmethod
     def variants(cls) -> tuple["Runtime", ...]:

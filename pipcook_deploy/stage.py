@@ -184,7 +184,6 @@ def _verifications(
             hint="the artifact is not right: it is not bundled",
             tolerance=request.tolerances.get(format),
             labels=samples.labels,
-            golden=samples.golden,
         )
         for number in variants_of(model_format)
     ]

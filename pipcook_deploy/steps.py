@@ -16,7 +16,7 @@ from pipcook_deploy.errors import (
 )
 from pipcook_deploy.files import files_below, sha256, wire_sizes
 from pipcook_deploy.model import Model
-from pipcook_deploy.runtime import Runtime
+from pipcook_deploy.runtime import Runtime, Tensors
 from pipcook_deploy.tensors import load_tensors, save_tensors
 
 
@@ -58,12 +58,13 @@ def run_artifact(
     samples: str,
     tolerance: dict[str, Any],
     labels: list[int] | None,
-    count: int | None,
 ) -> Any:
     """Run an artifact in one variant of its runtime and compare; returns a verification as data."""
     built = Artifact.from_json(artifact)
     runtime = runtime_for(built.model_format).variants()[variant]
-    inputs = load_tensors(Path(samples) / "inputs", count)
+    inputs = load_tensors(Path(samples) / "inputs")
+    count = _affordable(inputs, runtime)
+    inputs = {name: value[:count] for name, value in inputs.items()}
     expected = load_tensors(Path(samples) / "outputs", count)
     actual = runtime.run_artifact(built, inputs)
     compared = compare_outputs(expected, actual, Tolerance(**tolerance))
@@ -74,6 +75,15 @@ def run_artifact(
         "outputs": [asdict(row) for row in compared],
         "accuracy": accuracy,
     }
+
+
+def _affordable(inputs: Tensors, runtime: Runtime) -> int:
+    """How many samples a runtime is given: all, or as many as a slow one bears, at least two."""
+    samples = len(next(iter(inputs.values())))
+    if runtime.most_elements is None:
+        return samples
+    elements = sum(value.size for value in inputs.values()) / samples
+    return min(samples, max(2, int(runtime.most_elements / max(elements, 1))))
 
 
 def measure_files(folder: str) -> Any:

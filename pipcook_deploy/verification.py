@@ -26,7 +26,6 @@ class Check:
     hint: str
     tolerance: Tolerance | None = None
     labels: list[int] | None = None
-    golden: int | None = None
 
     @property
     def runtime(self) -> str:
@@ -68,7 +67,6 @@ class Check:
             "samples": str(self.samples),
             "tolerance": tolerance.model_dump(mode="json"),
             "labels": self.labels,
-            "count": self.golden if runtime.variants()[self.variant].slow else None,
         }
         call = "pipcook_deploy.steps:run_artifact"
         return workers.call(call, arguments, heavy=runtime.heavy)
