@@ -1,11 +1,11 @@
 """Shapes through a Keras graph, and the interface that follows from them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipcook_deploy.errors import SourceError
 from pipcook_deploy.sources.keras_topology import Graph, Layer, Ref, Shape
-from pipcook_deploy.sources.layer_math import UNKNOWN, Effect, plus
+from pipcook_deploy.sources.layer_math import UNKNOWN, Effect
 from pipcook_deploy.sources.layer_rules import apply
 from pipcook_deploy.spec import DTYPES, TensorSpec
 
@@ -23,11 +23,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Interface:
-    """Tensors of a graph, and notes on what its config does not tell."""
+    """Tensors of a graph, notes on what its config does not tell, and for inputs that are ids their number."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     notes: tuple[str, ...] = ()
+    ids: dict[str, int] = field(default_factory=dict)
 
 
 def propagate(
@@ -70,13 +71,20 @@ def interface(graph: Graph) -> Interface:
         _spec(name, shape, _dtype(graph.layer(ref[0]).config), notes)
         for name, ref, shape in zip(_names(graph.outputs), graph.outputs, shapes, strict=True)
     ]
-    return Interface(tuple(inputs), tuple(outputs), tuple(notes))
+    return Interface(tuple(inputs), tuple(outputs), tuple(notes), _ids(graph))
 
 
-def total(rows: list[Row]) -> int | None:
-    """Parameters of all layers, a shared layer counted once."""
-    unique = {row.path: row.effect.parameters for row in rows}
-    return plus(*unique.values())
+def _ids(graph: Graph) -> dict[str, int]:
+    """Inputs that an Embedding reads directly: ids from 0 to below its size, whatever their dtype."""
+    names = dict(zip(graph.inputs, _names(graph.inputs), strict=True))
+    found: dict[str, int] = {}
+    for layer in graph.layers:
+        size = layer.config.get("input_dim")
+        if layer.class_name != "Embedding" or not isinstance(size, int):
+            continue
+        for ref in (ref for call in layer.calls for ref in call if ref in names):
+            found[names[ref]] = min(size, found.get(names[ref], size))
+    return found
 
 
 def _inputs(graph: Graph, shapes: dict[Ref, Shape]) -> list[str]:
@@ -96,6 +104,7 @@ def _ready(layer: Layer, shapes: dict[Ref, Shape]) -> bool:
 
 def _run(layer: Layer, graph: Graph, shapes: dict[Ref, Shape], offset: int) -> list[Row]:
     rows: list[Row] = []
+    first_use = 0
     for node, call in enumerate(layer.calls or ((),)):
         given = tuple(shapes.get(ref, graph.recorded.get(ref)) for ref in call)
         if layer.graph is not None:
@@ -110,9 +119,16 @@ def _run(layer: Layer, graph: Graph, shapes: dict[Ref, Shape], offset: int) -> l
                 outputs = [known]
                 effect = Effect((known,), UNKNOWN.parameters, UNKNOWN.macs)
             rows.append(Row(layer.name, layer.class_name, effect))
+        if node:  # the same weights again
+            rows = rows[:first_use] + [_reused(row) for row in rows[first_use:]]
+        first_use = len(rows)
         for tensor, shape in enumerate(outputs):
             shapes[layer.name, node + offset, tensor] = shape
     return rows
+
+
+def _reused(row: Row) -> Row:
+    return Row(row.path, row.class_name, replace(row.effect, parameters=0))
 
 
 def _declared(layer: Layer) -> Shape:

@@ -97,6 +97,8 @@ def _model(
 ) -> Model:
     graph = parse(topology, str(path))
     found = interface(graph)
+    if found.ids:
+        details = details | {"ids": dict(found.ids)}
     major = version.split(".", 1)[0]
     return Model(
         path=_suffixed(path, alias),

@@ -47,7 +47,7 @@ def load_tfjs(path: Path, trusted: bool) -> Model:
         ),
         source_hash=files.source_hash([path, *tfjs.files], path.parent),
         trusted=trusted,
-        details=_details(tfjs),
+        details=_details(tfjs) | ({"ids": dict(found.ids)} if found.ids else {}),
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -50,10 +51,30 @@ def test_keras_under_any_name(tmp_path, opened, maker, version, kind, name):
     assert model.path.read_bytes() == (tmp_path / name).read_bytes()
 
 
-def test_no_tensorflow_is_imported(tmp_path, opened):
-    opened(make.keras_archive(tmp_path / "a.keras"))
-    opened(make.tfjs_layers(tmp_path / "b"))
-    assert not {"keras", "tf_keras", "onnx"} & sys.modules.keys() or "tensorflow" in sys.modules
+def test_no_framework_is_imported(tmp_path):
+    paths = [
+        make.keras_archive(tmp_path / "a.keras"),
+        make.keras_h5(tmp_path / "b.h5"),
+        make.tfjs_layers(tmp_path / "c"),
+        make.DATA / "two_signatures",
+        make.DATA / "small.tflite",
+    ]
+    program = """
+import sys, tempfile
+from pathlib import Path
+from pipcook_deploy.inspect_model import inspect
+from pipcook_deploy.sources import load
+for path in sys.argv[1:]:
+    inspect(load(Path(path), workdir=Path(tempfile.mkdtemp(dir=Path(sys.argv[1]).parent))))
+print(sorted({"tensorflow", "keras", "tf_keras", "onnx", "onnxruntime"} & sys.modules.keys()))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, *map(str, paths)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "[]\n"
 
 
 def test_functional_of_keras_3_with_two_outputs_of_one_layer(tmp_path, opened):
@@ -243,3 +264,23 @@ def test_trust_lets_code_pass(tmp_path, opened):
     )
     path = make.keras_h5(tmp_path / "l.h5", topology)
     assert opened(path, trust_source=True).trusted
+
+
+@pytest.mark.node
+def test_models_that_tfjs_saved(tmp_path, opened):
+    """Names and shapes are those that TF.js gives its own inputs and outputs."""
+    from pipcook_deploy.inspect_model import inspect
+    from tests import tfjs_made
+
+    tfjs_made.make_all(tmp_path / "made")
+    for name in tfjs_made.NAMES:
+        model = opened(tmp_path / "made" / name)
+        for kind, specs in (("inputs", model.spec.inputs), ("outputs", model.spec.outputs)):
+            own = tfjs_made.tensors(tmp_path / "made" / name, kind)
+            assert list(own) == [spec.name for spec in specs]
+            assert all(spec.matches(own[spec.name].shape) for spec in specs)
+        found = inspect(model)
+        assert sum(row.parameters or 0 for row in found.layers) == found.parameters
+    assert opened(tmp_path / "made" / "text").details["ids"].keys() == {
+        "embedding_Embedding1_input"
+    }
