@@ -12,10 +12,15 @@ Tensors = dict[str, Any]  # name in the spec -> numpy array, batch axis first
 class Runtime(ABC):
     """Runs models of one or more formats in the runtime that runs them in production."""
 
-    name: str  # a variant may refine it: "tfjs-wasm"
+    name: ClassVar[str]
     formats: ClassVar[tuple[str, ...]]
     heavy: ClassVar[bool] = False  # needs TensorFlow in the process
     most_elements: int | None = None  # input elements it is given at most: bounds a slow runtime
+
+    @property
+    def label(self) -> str:
+        """Name of this variant: "tfjs-wasm"."""
+        return self.name
 
     @classmethod
     def variants(cls) -> tuple["Runtime", ...]:

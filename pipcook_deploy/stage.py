@@ -71,7 +71,7 @@ def run_stage(request: StageRequest, listener: Listener | None = None) -> Bundle
         if failure and not (request.keep_going and any(good_steps(steps, outcome))):
             raise failure
         model = _with_real_outputs(request.model, staging)
-        runtime = runtime_for(model.format).variants()[0].name
+        runtime = runtime_for(model.format).variants()[0].label
         write_bundle(Built(model, request.recipe, steps, samples, outcome, runtime), staging)
     if failure:
         raise failure

@@ -30,7 +30,7 @@ class Check:
     @property
     def runtime(self) -> str:
         """Name of the variant: "tfjs-wasm"."""
-        return runtime_for(self.model_format).variants()[self.variant].name
+        return runtime_for(self.model_format).variants()[self.variant].label
 
     @property
     def task(self) -> str:

@@ -39,16 +39,20 @@ class TfjsNodeRuntime(Runtime):
     after `timeout` seconds.
     """
 
-    name = "tfjs-node"
+    name: ClassVar[str] = "tfjs-node"
     formats: ClassVar[tuple[str, ...]] = ("tfjs_layers", "tfjs_graph")
     backends: ClassVar[tuple[Backend, ...]] = ("cpu", "wasm")
 
     def __init__(self, backend: Backend = "cpu", timeout: float = 900) -> None:
         self.backend = backend
         self.timeout = timeout
-        self.name = f"tfjs-{backend}"
         # 2 samples of 224x224x3 take seconds on the cpu backend; wasm runs them all.
         self.most_elements = 300_000 if backend == "cpu" else None
+
+    @property
+    def label(self) -> str:
+        """ "tfjs-cpu" or "tfjs-wasm"."""
+        return f"tfjs-{self.backend}"
 
     @classmethod
     def variants(cls) -> tuple["TfjsNodeRuntime", ...]:
