@@ -1,5 +1,7 @@
 """The ONNX converter: SavedModel -> tf2onnx, in this process, under the spec's names."""
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,6 +15,8 @@ from pipcook_deploy.saved_model_io import Serving, dtype_name, open_signature, s
 
 NEWEST_BY_TF2ONNX = 18  # it writes nothing newer; later sets are reached by onnx.version_converter
 FILE = "model.onnx"
+# TensorFlow and tf2onnx number what they make, over the whole process.
+_COUNTERS = re.compile(r"__\d+|_\d{3,}")
 
 
 class OnnxConverter(Converter):
@@ -114,8 +118,8 @@ def _erfc(context: Any, node: Any, name: str, args: Any) -> Any:
     import numpy as np
     from tf2onnx import utils
 
-    shape, dtype = context.get_shape(name), context.get_dtype(name)
     source, outputs = node.input[0], node.output
+    shape, dtype = context.get_shape(outputs[0]), context.get_dtype(outputs[0])
     context.remove_node(name)
     one = context.make_const(
         utils.make_name("one"), np.array(1.0, utils.map_onnx_to_numpy_type(dtype))
@@ -160,15 +164,77 @@ def _restore_names(proto: Any, serving: Serving) -> None:
     names = dict(zip(_safe("input", len(serving.inputs)), serving.inputs, strict=True))
     names |= dict(zip(_safe("output", len(serving.outputs)), serving.outputs, strict=True))
     renames = {safe: key for safe, (key, _) in names.items()}
-    inner = {v for node in proto.graph.node for v in node.output} | {
-        tensor.name for tensor in proto.graph.initializer
-    }
-    clash = {key: f"inner/{key}" for key in renames.values() if key in inner}
-    _rename_values(proto.graph, clash)
+    _sort(proto.graph)
+    _rename_values(proto.graph, _lasting(proto.graph, {*names, *renames.values()}))
+    proto.graph.initializer.sort(key=lambda tensor: str(tensor.name))
     for value in (*proto.graph.input, *proto.graph.output):
         spec = names[value.name][1]
         _describe(value, spec, renames[value.name])
     _rename_values(proto.graph, renames)
+
+
+def _sort(graph: Any) -> None:
+    """Nodes in the order in which the outputs need them: tf2onnx' own order changes from run to run."""
+    makers = {name: n for n, node in enumerate(graph.node) for name in node.output if name}
+    order: list[int] = []
+    done: set[int] = set()
+    stack = [(makers[v.name], False) for v in reversed(graph.output) if v.name in makers]
+    while stack:
+        number, ready = stack.pop()
+        if ready:
+            order.append(number)
+        elif number not in done:
+            done.add(number)
+            stack.append((number, True))
+            needs = [makers[name] for name in _reads(graph.node[number]) if name in makers]
+            stack.extend((need, False) for need in reversed(needs) if need not in done)
+    nodes = [type(graph.node[n]).FromString(graph.node[n].SerializeToString()) for n in order]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    for node in graph.node:
+        node.attribute.sort(key=lambda attribute: str(attribute.name))
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _sort(attribute.g)
+
+
+def _reads(node: Any) -> Iterator[str]:
+    """Tensors that a node needs, those that its loops and branches take from outside too."""
+    yield from node.input
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            for inner in attribute.g.node:
+                yield from _reads(inner)
+            yield from (value.name for value in attribute.g.output)
+
+
+def _lasting(graph: Any, taken: set[str]) -> dict[str, str]:
+    """New names for inner tensors, in the order of their first use, without the tools' counters."""
+    names: dict[str, str] = {}
+    used = set(taken)
+    for old in _value_names(graph):
+        if not old or old in names or old.startswith(("pipcook_input_", "pipcook_output_")):
+            continue
+        base = _COUNTERS.sub("", old).removeprefix("StatefulPartitionedCall/") or "tensor"
+        name, number = base, 0
+        while name in used:
+            number += 1
+            name = f"{base}_{number}"
+        used.add(name)
+        names[old] = name
+    return names
+
+
+def _value_names(graph: Any) -> Iterator[str]:
+    """Names of tensors as they are met; those of loops and branches too."""
+    for node in graph.node:
+        yield from node.input
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from (value.name for value in attribute.g.input)
+                yield from _value_names(attribute.g)
+        yield from node.output
+    yield from (value.name for value in (*graph.initializer, *graph.output))
 
 
 def _describe(value: Any, spec: Any, name: str) -> None:
@@ -206,27 +272,18 @@ def _clean(proto: Any) -> None:
     proto.producer_version = ""
     del proto.metadata_props[:]
     del proto.graph.value_info[:]
-    for node in proto.graph.node:
+    for number, node in enumerate(_all_nodes(proto.graph)):
         node.doc_string = ""
+        node.name = f"{node.op_type}_{number}"
 
 
 def _check(proto: Any) -> None:
-    """Refuse a graph with operators of no ONNX domain, or with inputs that the signature has not."""
-    domains = {"", "ai.onnx", "ai.onnx.ml"}
+    """Refuse operators that no ONNX operator set has: tf2onnx leaves what it cannot translate."""
     from onnx import defs
 
-    known = {(s.domain, s.name) for s in defs.get_all_schemas_with_history()}
-    foreign = sorted(
-        {
-            node.op_type
-            for node in _all_nodes(proto.graph)
-            if node.domain not in domains
-            or (
-                (node.domain.replace("ai.onnx", ""), node.op_type) not in known
-                and (node.domain, node.op_type) not in known
-            )
-        }
-    )
+    known = {(schema.domain, schema.name) for schema in defs.get_all_schemas_with_history()}
+    nodes = _all_nodes(proto.graph)
+    foreign = sorted({n.op_type for n in nodes if (_domain(n), n.op_type) not in known})
     if foreign:
         raise ConversionError(
             f"ONNX has no operator for: {', '.join(foreign)}",
@@ -234,9 +291,15 @@ def _check(proto: Any) -> None:
         )
 
 
+def _domain(node: Any) -> str:
+    return "" if node.domain == "ai.onnx" else str(node.domain)
+
+
 def _all_nodes(graph: Any) -> list[Any]:
-    nodes = list(graph.node)
+    """Nodes of a graph and of the loops and branches in it."""
+    nodes = []
     for node in graph.node:
+        nodes.append(node)
         for attribute in node.attribute:
             if attribute.HasField("g"):
                 nodes += _all_nodes(attribute.g)

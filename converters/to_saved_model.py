@@ -1,6 +1,5 @@
 """The SavedModel converter: one dynamic-batch signature whose keys are the spec's names."""
 
-import keyword
 import shutil
 from pathlib import Path
 from typing import Any, ClassVar
@@ -8,9 +7,10 @@ from typing import Any, ClassVar
 from pipcook_deploy.artifact import Artifact, Binding
 from pipcook_deploy.converter import Converter
 from pipcook_deploy.errors import ConversionError
-from pipcook_deploy.keras_io import call_keras, load_keras, spec_names
+from pipcook_deploy.keras_io import load_keras
 from pipcook_deploy.model import Model
-from pipcook_deploy.saved_model_io import DEFAULT, binding, canonicalize, open_signature
+from pipcook_deploy.saved_model_export import export_keras, label_lines, save_as_default
+from pipcook_deploy.saved_model_io import DEFAULT, binding, open_signature
 
 # What a SavedModel consists of; anything else in a source folder is not copied.
 _PARTS = ("saved_model.pb", "fingerprint.pb", "variables", "assets", "assets.extra")
@@ -29,79 +29,6 @@ class SavedModelConverter(Converter):
         return export_keras(model, load_keras(model), into)
 
 
-def export_keras(model: Model, keras_model: Any, into: Path, batch: int | None = None) -> Artifact:
-    """Write a live Keras model; `batch` fixes the batch axis (None: as the model has it, dynamic)."""
-    import tensorflow as tf
-
-    inputs, outputs = spec_names(model, keras_model)
-    keys = {_parameter(name, n): name for n, name in enumerate(inputs)}
-    specs = [
-        tf.TensorSpec(_shape(tensor, batch), tensor.dtype, name=key)
-        for key, tensor in zip(keys, keras_model.inputs, strict=True)
-    ]
-
-    def serve(*tensors: Any) -> dict[str, Any]:
-        return dict(zip(outputs, call_keras(keras_model, list(tensors)), strict=True))
-
-    function = tf.function(serve, input_signature=specs, autograph=False)
-    concrete = function.get_concrete_function()
-    module = tf.Module()
-    module.weights = _variables(keras_model, concrete)
-    module.tables = _tables(keras_model)
-    _attach_labels(module, model, into)
-    tf.saved_model.save(module, str(into), signatures={DEFAULT: concrete})
-    (into / "labels.txt").unlink(missing_ok=True)
-    canonicalize(into, {key: name for key, name in keys.items() if key != name})
-    return Artifact(
-        "saved_model",
-        "saved_model",
-        into,
-        ".",
-        tuple(binding(n, n, s) for n, s in zip(inputs, specs, strict=True)),
-        tuple(binding(n, n, concrete.structured_outputs[n]) for n in outputs),
-        details={"signature": DEFAULT},
-    )
-
-
-def _shape(tensor: Any, batch: int | None) -> tuple[int | None, ...]:
-    shape = tuple(tensor.shape)
-    return shape if batch is None else (batch, *shape[1:])
-
-
-def _parameter(name: str, number: int) -> str:
-    """A key that TensorFlow takes for a parameter; the real name is put in afterwards."""
-    plain = name.isidentifier() and name.isascii() and not keyword.iskeyword(name)
-    return name if plain and not name.startswith("_") else f"pipcook_input_{number}"
-
-
-def _variables(keras_model: Any, concrete: Any) -> list[Any]:
-    """The variables that the function reads, in the model's order (TensorFlow's own order is random)."""
-    used = {id(variable): variable for variable in concrete.graph.variables}
-    own = [getattr(variable, "_value", variable) for variable in keras_model.variables]
-    ordered = [used.pop(id(variable)) for variable in own if id(variable) in used]
-    return ordered + sorted(used.values(), key=lambda variable: str(variable.name))
-
-
-def _tables(keras_model: Any) -> list[Any]:
-    layers = keras_model._flatten_layers()
-    found = [getattr(layer, "lookup_table", None) for layer in layers]
-    return [table for table in found if table is not None]
-
-
-def _attach_labels(module: Any, model: Model, into: Path) -> None:
-    """One label a line in `assets/labels.txt`; line breaks within a label become blanks."""
-    import tensorflow as tf
-
-    if model.spec.labels:
-        path = into / "labels.txt"
-        path.write_text(_lines(model.spec.labels), encoding="utf-8")
-        module.labels = tf.saved_model.Asset(str(path))
-
-
-def _lines(labels: tuple[str, ...]) -> str:
-    return "".join(" ".join(label.splitlines()) + "\n" for label in labels)
-
-
 def _from_saved_model(model: Model, into: Path) -> Artifact:
     serving = open_signature(model)
     names = {t.name for t in model.spec.inputs}, {t.name for t in model.spec.outputs}
@@ -114,7 +41,7 @@ def _from_saved_model(model: Model, into: Path) -> Artifact:
     if serving.function is serving.owner.signatures.get(DEFAULT):
         _copy(model.path, into)
     else:
-        _save_as_default(serving, into)
+        save_as_default(serving, into)
     _add_labels(model, into)
 
     def bindings(rows: tuple[tuple[str, Any], ...]) -> tuple[Binding, ...]:
@@ -146,17 +73,8 @@ def _copy(source: Path, into: Path) -> None:
             shutil.copyfile(part, into / name)
 
 
-def _save_as_default(serving: Any, into: Path) -> None:
-    """The chosen signature becomes the default one; all others stay."""
-    import tensorflow as tf
-
-    signatures = dict(serving.owner.signatures.items()) | {DEFAULT: serving.function}
-    tf.saved_model.save(serving.owner, str(into), signatures=signatures)
-    canonicalize(into)
-
-
 def _add_labels(model: Model, into: Path) -> None:
     """Beside a finished graph labels are an extra asset, which needs no new graph."""
     if model.spec.labels and not (into / "assets" / "labels.txt").exists():
         (into / "assets.extra").mkdir(exist_ok=True)
-        (into / "assets.extra" / "labels.txt").write_text(_lines(model.spec.labels), "utf-8")
+        (into / "assets.extra" / "labels.txt").write_text(label_lines(model.spec.labels), "utf-8")

@@ -39,6 +39,7 @@ def _perturbed(model: Any) -> Any:
             mean, variance, count = layer.get_weights()
             noise = rng.uniform(0.1, 0.9, mean.shape).astype(mean.dtype)
             layer.set_weights([noise, variance + noise, count])
+            layer.finalize_state()  # what it computes with are constants made from the weights
         elif kind != "BatchNormalization" and getattr(layer, "bias", None) is not None:
             layer.bias.assign(rng.uniform(-0.1, 0.1, layer.bias.shape).astype("float32"))
     if norms:

@@ -1,0 +1,62 @@
+"""Writes recurrences out: a Keras model without loops, with the same weights."""
+
+from typing import Any
+
+from pipcook_deploy.errors import ConversionError
+from pipcook_deploy.keras_io import is_legacy
+
+_CELLS = ("LSTM", "GRU", "SimpleRNN", "RNN")
+
+
+def longest_recurrence(model: Any) -> int | None:
+    """Most steps of a recurrent layer; None without one.
+
+    Raises `ConversionError` where the number of steps is not fixed.
+    """
+    lengths = []
+    for layer in _recurrent(model):
+        steps = _steps(layer)
+        if steps is None:
+            raise ConversionError(
+                f"tflite: the layer {layer.name} takes sequences of any length; TFLite needs a fixed one",
+                "build the model with a fixed number of steps",
+            )
+        lengths.append(steps)
+    return max(lengths, default=None)
+
+
+def unrolled(model: Any) -> Any:
+    """A clone whose recurrent layers are unrolled; names of layers, inputs and weights stay."""
+    if is_legacy(model):
+        import tf_keras as framework
+    else:
+        import keras as framework
+
+    def clone(layer: Any) -> Any:
+        config = layer.get_config()
+        if type(layer).__name__ in _CELLS:
+            config["unroll"] = True
+        elif type(layer).__name__ == "Bidirectional":
+            for key in ("layer", "backward_layer"):
+                if config.get(key):
+                    config[key]["config"]["unroll"] = True
+        return type(layer).from_config(config)
+
+    copy = framework.models.clone_model(model, clone_function=clone)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def _recurrent(model: Any) -> list[Any]:
+    found: list[Any] = []
+    for layer in model.layers:
+        if type(layer).__name__ in (*_CELLS, "Bidirectional"):
+            found.append(layer)
+        elif hasattr(layer, "layers"):
+            found.extend(_recurrent(layer))
+    return found
+
+
+def _steps(layer: Any) -> int | None:
+    shape = layer.input.shape
+    return None if shape[1] is None else int(shape[1])

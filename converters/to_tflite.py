@@ -1,0 +1,186 @@
+"""The TFLite converter: float32, float16, dynamic-range and full int8."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pipcook_deploy.converters.tflite_unroll import longest_recurrence, unrolled
+from pydantic import Field
+
+from pipcook_deploy.artifact import Artifact, Binding
+from pipcook_deploy.converter import Converter
+from pipcook_deploy.errors import ConversionError
+from pipcook_deploy.keras_io import load_keras
+from pipcook_deploy.model import Model
+from pipcook_deploy.saved_model_io import DEFAULT, dtype_name, open_signature, static_shape
+
+FILE = "model.tflite"
+
+
+class TfliteConverter(Converter):
+    """Writes one `model.tflite` with a `serving_default` signature under the spec's names."""
+
+    format: ClassVar[str] = "tflite"
+    accepts: ClassVar[tuple[str, ...]] = ("keras", "keras_h5", "saved_model")
+
+    precision: Literal["float32", "float16", "dynamic", "int8"] = Field(
+        default="float32",
+        description="float16: half the size; dynamic: int8 weights; int8: weights and activations.",
+    )
+    io: Literal["float32", "int8", "uint8"] = Field(
+        default="float32", description="Element type of inputs and outputs of an int8 model."
+    )
+    calibration: Path | None = Field(
+        default=None,
+        description="Representative inputs for int8: .npz with one array per input, or .npy for one input.",
+    )
+    unroll_limit: int = Field(
+        default=16,
+        ge=0,
+        description="Most steps of an LSTM or GRU that is written out; longer ones stay loops, which are "
+        "smaller but take one sample at a time. int8 writes out any.",
+    )
+    calibration_samples: int = Field(
+        default=200, ge=1, description="Most samples of the calibration set that are used."
+    )
+
+    def convert(self, model: Model, into: Path) -> Artifact:
+        """Write `model` below `into`.
+
+        Raises `ConversionError` without a calibration set for int8, and for operators that TFLite has not.
+        """
+        samples = self._calibration(model) if self.precision == "int8" else None
+        if self.precision != "int8" and self.io != "float32":
+            raise ConversionError(f"tflite: io = {self.io!r} is for precision = 'int8' only")
+        with tempfile.TemporaryDirectory(dir=into) as scratch:
+            folder = self._saved_model(model, Path(scratch))
+            data = self._convert(folder, samples)
+            serving = open_signature(Model(folder, "saved_model", model.spec))
+            keys = serving.inputs, serving.outputs
+        (into / FILE).write_bytes(data)
+        return Artifact(
+            "tflite",
+            "tflite",
+            into,
+            FILE,
+            _bindings(keys[0]),
+            _bindings(keys[1]),
+            precision=self.precision,
+            details={"signature": DEFAULT, "io": self.io},
+        )
+
+    def _saved_model(self, model: Model, scratch: Path) -> Path:
+        """A SavedModel that TFLite can take: recurrences written out, or with a batch of one."""
+        if model.format == "saved_model":
+            return _default_signature(model, scratch)
+        from pipcook_deploy.saved_model_export import export_keras
+
+        keras_model = load_keras(model)
+        steps = longest_recurrence(keras_model)
+        batch = None
+        if steps is not None and (steps <= self.unroll_limit or self.precision == "int8"):
+            keras_model = unrolled(keras_model)
+        elif steps is not None:
+            batch = 1
+        export_keras(model.with_spec(labels=()), keras_model, scratch, batch)
+        return scratch
+
+    def _convert(self, folder: Path, samples: dict[str, Any] | None) -> bytes:
+        import tensorflow as tf
+
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=[DEFAULT])
+        if self.precision != "float32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if self.precision == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if samples is not None:
+            converter.representative_dataset = self._feed(samples)
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            kinds = {"float32": tf.float32, "int8": tf.int8, "uint8": tf.uint8}
+            converter.inference_input_type = kinds[self.io]
+            converter.inference_output_type = kinds[self.io]
+        try:
+            return bytes(converter.convert())
+        except (RuntimeError, ValueError) as error:
+            raise _explained(error) from error
+        except Exception as error:
+            if type(error).__name__ != "ConverterError":
+                raise
+            raise _explained(error) from error
+
+    def _feed(self, samples: dict[str, Any]) -> Callable[[], Iterator[tuple[str, dict[str, Any]]]]:
+        count = min(len(next(iter(samples.values()))), self.calibration_samples)
+
+        def generate() -> Iterator[tuple[str, dict[str, Any]]]:
+            for row in range(count):
+                yield DEFAULT, {name: value[row : row + 1] for name, value in samples.items()}
+
+        return generate
+
+    def _calibration(self, model: Model) -> dict[str, Any]:
+        import numpy as np
+
+        if self.calibration is None:
+            raise ConversionError(
+                "tflite: int8 needs a calibration set",
+                "set tflite.calibration to an .npz with an array for each input",
+            )
+        try:
+            loaded = np.load(self.calibration, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise ConversionError(
+                f"{self.calibration}: is not a calibration set: {error}"
+            ) from error
+        specs = {t.name: t for t in model.spec.inputs}
+        if isinstance(loaded, np.ndarray):
+            if len(specs) != 1:
+                raise ConversionError(
+                    f"{self.calibration}: is one array, the model has {len(specs)} inputs",
+                    f"give an .npz with {', '.join(specs)}",
+                )
+            samples = {next(iter(specs)): loaded}
+        else:
+            samples = {name: loaded[name] for name in loaded.files}
+        return {
+            name: _fitting(samples, name, spec, self.calibration) for name, spec in specs.items()
+        }
+
+
+def _fitting(samples: dict[str, Any], name: str, spec: Any, path: Path) -> Any:
+    if name not in samples:
+        raise ConversionError(f"{path}: has no array called {name!r} (found: {', '.join(samples)})")
+    value = samples[name].astype(spec.dtype)
+    if len(value) == 0 or not spec.matches((spec.shape[0] or len(value), *value.shape[1:])):
+        raise ConversionError(
+            f"{path}: {name}: has shape {list(value.shape)}, the model wants {list(spec.shape)}"
+        )
+    return value
+
+
+def _default_signature(model: Model, scratch: Path) -> Path:
+    """The folder itself if its default signature is the one; else a copy in which it is."""
+    from pipcook_deploy.saved_model_export import save_as_default
+
+    serving = open_signature(model)
+    if serving.function is serving.owner.signatures.get(DEFAULT):
+        return model.path
+    save_as_default(serving, scratch)
+    return scratch
+
+
+def _bindings(rows: tuple[tuple[str, Any], ...]) -> tuple[Binding, ...]:
+    """TFLite signatures keep the keys; what a runtime sees is float, whatever is inside."""
+    return tuple(Binding(k, k, dtype_name(s.dtype), static_shape(s.shape)) for k, s in rows)
+
+
+def _explained(error: Exception) -> ConversionError:
+    text = str(error)
+    if "TensorList" in text or "tensor list" in text:
+        return ConversionError(
+            "tflite: the SavedModel has loops (LSTM, GRU) that TFLite cannot take",
+            "convert from the .keras or .h5 file: there the loops can be written out",
+        )
+    found = [line for line in text.splitlines() if "error:" in line or "Ops:" in line]
+    lines = found or text.strip().splitlines() or [type(error).__name__]
+    return ConversionError(f"tflite: {lines[0][:400]}")
