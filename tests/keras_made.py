@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from pipcook_deploy.keras_io import call_keras, interface_names
 from pipcook_deploy.model import Model
 from pipcook_deploy.runtime import Tensors
 from pipcook_deploy.spec import ModelSpec, TensorSpec
@@ -27,9 +28,9 @@ def save(live: Any, folder: Path, samples: int = 3) -> Made:
     path = folder / f"{live.name}{'.h5' if legacy else '.keras'}"
     live.save(path)
     inputs = zoo.sample_inputs(live, samples)
-    values = zoo.outputs_of(live, inputs)
-    names = getattr(live, "output_names", None) or [live.layers[-1].name]
-    outputs = dict(zip(names, values, strict=True))
+    ins, outs = interface_names(live)
+    values = call_keras(live, [inputs[name] for name in ins])
+    outputs = {name: np.asarray(value) for name, value in zip(outs, values, strict=True)}
     spec = spec_of(inputs, outputs, live.name)
     return Made(Model(path, "keras_h5" if legacy else "keras", spec), inputs, outputs)
 

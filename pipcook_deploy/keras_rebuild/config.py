@@ -49,7 +49,7 @@ def _sequential(config: dict[str, Any]) -> dict[str, Any]:
 
 def _functional(config: dict[str, Any]) -> dict[str, Any]:
     config = config | {"layers": without_computed_masks(config)}
-    nodes = NodeTranslator(config["layers"])
+    nodes = NodeTranslator(config)
     return {
         "name": config["name"],
         "trainable": config.get("trainable", True),

@@ -43,7 +43,7 @@ class TfjsNodeRuntime(Runtime):
     formats: ClassVar[tuple[str, ...]] = ("tfjs_layers", "tfjs_graph")
     backends: ClassVar[tuple[Backend, ...]] = ("cpu", "wasm")
 
-    def __init__(self, backend: Backend = "cpu", timeout: float = 900) -> None:
+    def __init__(self, backend: Backend = "cpu", timeout: float = 300) -> None:
         self.backend = backend
         self.timeout = timeout
         # 2 samples of 224x224x3 take seconds on the cpu backend; wasm runs them all.
