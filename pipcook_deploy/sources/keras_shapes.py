@@ -31,13 +31,27 @@ class Interface:
     ids: dict[str, int] = field(default_factory=dict)
 
 
+# Results by graph and input shapes: a model that is used again gives the same.
+Memo = dict[tuple[int, tuple[Shape, ...] | None], tuple[list[Row], list[Shape]]]
+
+
 def propagate(
-    graph: Graph, inputs: tuple[Shape, ...] | None = None
+    graph: Graph, inputs: tuple[Shape, ...] | None = None, memo: Memo | None = None
 ) -> tuple[list[Row], list[Shape]]:
     """Effects of all layers, in order, and the shapes of the outputs.
 
-    `inputs` are given where a graph is used as a layer; else its own input layers tell.
+    `inputs` are given where a graph is used as a layer; else its own input layers tell. `memo` is shared within one call.
     """
+    memo = {} if memo is None else memo
+    key = (id(graph), inputs)
+    if key not in memo:
+        memo[key] = _propagate(graph, inputs, memo)
+    return memo[key]
+
+
+def _propagate(
+    graph: Graph, inputs: tuple[Shape, ...] | None, memo: Memo
+) -> tuple[list[Row], list[Shape]]:
     shapes: dict[Ref, Shape] = {}
     offsets = _offsets(graph)
     rows: list[Row] = []
@@ -49,13 +63,18 @@ def propagate(
     rows.extend(Row(n, "InputLayer", Effect((shapes[n, 0, 0],))) for n in _inputs(graph, shapes))
     pending = [layer for layer in pending if layer.name not in given]
     while pending:
-        ready = [layer for layer in pending if _ready(layer, shapes)] or pending[:1]
-        for layer in ready:
-            rows.extend(_run(layer, graph, shapes, offsets.get(layer.name, 0)))
-        if len(rows) > MAX_ROWS:  # models that use models twice, many deep, double at each level
+        waiting = []
+        for layer in pending:  # nearly always in order already: one pass
+            if not _ready(layer, shapes):
+                waiting.append(layer)
+                continue
+            rows.extend(_run(layer, graph, shapes, offsets.get(layer.name, 0), memo))
+        if len(waiting) == len(pending):  # it reads itself, or the graph is damaged
+            first = waiting.pop(0)
+            rows.extend(_run(first, graph, shapes, offsets.get(first.name, 0), memo))
+        if len(rows) > MAX_ROWS:  # models that use models twice double at each level
             raise SourceError(f"the model {graph.name!r} has more than {MAX_ROWS} layers")
-        done = {id(layer) for layer in ready}
-        pending = [layer for layer in pending if id(layer) not in done]
+        pending = waiting
     return rows, [shapes.get(ref, graph.recorded.get(ref)) for ref in graph.outputs]
 
 
@@ -102,13 +121,15 @@ def _ready(layer: Layer, shapes: dict[Ref, Shape]) -> bool:
     return all(ref in shapes for call in layer.calls for ref in call)
 
 
-def _run(layer: Layer, graph: Graph, shapes: dict[Ref, Shape], offset: int) -> list[Row]:
+def _run(
+    layer: Layer, graph: Graph, shapes: dict[Ref, Shape], offset: int, memo: Memo
+) -> list[Row]:
     rows: list[Row] = []
     first_use = 0
     for node, call in enumerate(layer.calls or ((),)):
         given = tuple(shapes.get(ref, graph.recorded.get(ref)) for ref in call)
         if layer.graph is not None:
-            inner, outputs = propagate(layer.graph, given or None)
+            inner, outputs = propagate(layer.graph, given or None, memo)
             found = [Row(f"{layer.name}/{r.path}", r.class_name, r.effect) for r in inner]
             rows.extend(row for row in found if row.class_name != "InputLayer")
         else:
