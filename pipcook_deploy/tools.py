@@ -41,7 +41,7 @@ def homes() -> list[Path]:
 
 
 def find_node() -> Path:
-    """The `node` program, version 20 or newer."""
+    """The `node` program, version 20 or newer; the environment variable NODE names another one."""
     found = shutil.which(os.environ.get("NODE") or "node")
     hint = f"install Node {MINIMUM_NODE} or newer (https://nodejs.org), then {SETUP_NODE}"
     if found is None:
