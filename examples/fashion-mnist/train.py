@@ -111,7 +111,7 @@ def hand_over(model: keras.Model, metrics: dict[str, float], out: Path) -> None:
         samples=HERE / "samples",
         license="MIT",
     )
-    print(bundle)
+    print(f"bundle: {bundle.path}")
 
 
 if __name__ == "__main__":
