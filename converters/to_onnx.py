@@ -1,6 +1,5 @@
 """The ONNX converter: SavedModel -> tf2onnx, in this process, under the spec's names."""
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,8 +14,6 @@ from pipcook_deploy.saved_model_io import Serving, dtype_name, open_signature, s
 
 NEWEST_BY_TF2ONNX = 18  # it writes nothing newer; later sets are reached by onnx.version_converter
 FILE = "model.onnx"
-# TensorFlow and tf2onnx number what they make, over the whole process.
-_COUNTERS = re.compile(r"__\d+|_\d{3,}")
 
 
 class OnnxConverter(Converter):
@@ -165,7 +162,9 @@ def _restore_names(proto: Any, serving: Serving) -> None:
     names |= dict(zip(_safe("output", len(serving.outputs)), serving.outputs, strict=True))
     renames = {safe: key for safe, (key, _) in names.items()}
     _sort(proto.graph)
-    _rename_values(proto.graph, _lasting(proto.graph, {*names, *renames.values()}))
+    _rename_values(proto.graph, _lasting(proto.graph))
+    inner = {value for node in _all_nodes(proto.graph) for value in node.output}
+    _rename_values(proto.graph, {key: f"inner.{key}" for key in renames.values() if key in inner})
     proto.graph.initializer.sort(key=lambda tensor: str(tensor.name))
     for value in (*proto.graph.input, *proto.graph.output):
         spec = names[value.name][1]
@@ -193,48 +192,49 @@ def _sort(graph: Any) -> None:
     graph.node.extend(nodes)
     for node in graph.node:
         node.attribute.sort(key=lambda attribute: str(attribute.name))
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                _sort(attribute.g)
+        for inner in _inner_graphs(node):
+            _sort(inner)
 
 
 def _reads(node: Any) -> Iterator[str]:
     """Tensors that a node needs, those that its loops and branches take from outside too."""
     yield from node.input
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            for inner in attribute.g.node:
-                yield from _reads(inner)
-            yield from (value.name for value in attribute.g.output)
+    for graph in _inner_graphs(node):
+        for inner in graph.node:
+            yield from _reads(inner)
+        yield from (value.name for value in graph.output)
 
 
-def _lasting(graph: Any, taken: set[str]) -> dict[str, str]:
-    """New names for inner tensors, in the order of their first use, without the tools' counters."""
+def _lasting(graph: Any) -> dict[str, str]:
+    """New names for inner tensors by what makes or reads them: `Conv_3`, `Conv_3.weight_1`.
+
+    Those of TensorFlow and tf2onnx change from run to run: counters, and chance among merged constants.
+    """
     names: dict[str, str] = {}
-    used = set(taken)
-    for old in _value_names(graph):
-        if not old or old in names or old.startswith(("pipcook_input_", "pipcook_output_")):
-            continue
-        base = _COUNTERS.sub("", old).removeprefix("StatefulPartitionedCall/") or "tensor"
-        name, number = base, 0
-        while name in used:
-            number += 1
-            name = f"{base}_{number}"
-        used.add(name)
-        names[old] = name
-    return names
+    constants = _constants(graph)
+    for number, node in enumerate(_all_nodes(graph)):
+        label = f"{node.op_type}_{number}"
+        for index, old in enumerate(node.input):
+            if old in constants:
+                names.setdefault(old, f"{label}.weight_{index}")
+        for index, old in enumerate(node.output):
+            names[old] = label if index == 0 else f"{label}.{index}"
+        for part, inner in enumerate(_inner_graphs(node)):
+            inner.name = f"{label}.graph_{part}"
+            for index, value in enumerate(inner.input):
+                names[value.name] = f"{inner.name}.input_{index}"
+    kept = ("pipcook_input_", "pipcook_output_")
+    return {old: new for old, new in names.items() if old and not old.startswith(kept)}
 
 
-def _value_names(graph: Any) -> Iterator[str]:
-    """Names of tensors as they are met; those of loops and branches too."""
-    for node in graph.node:
-        yield from node.input
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from (value.name for value in attribute.g.input)
-                yield from _value_names(attribute.g)
-        yield from node.output
-    yield from (value.name for value in (*graph.initializer, *graph.output))
+def _constants(graph: Any) -> set[str]:
+    inner = [g for node in _all_nodes(graph) for g in _inner_graphs(node)]
+    return {str(tensor.name) for g in (graph, *inner) for tensor in g.initializer}
+
+
+def _inner_graphs(node: Any) -> list[Any]:
+    """Graphs of a loop or branch."""
+    return [attribute.g for attribute in node.attribute if attribute.HasField("g")]
 
 
 def _describe(value: Any, spec: Any, name: str) -> None:
@@ -258,9 +258,8 @@ def _rename_values(graph: Any, names: dict[str, str]) -> None:
         for list_ in (node.input, node.output):
             for index, name in enumerate(list_):
                 list_[index] = names.get(name, name)
-        for attribute in node.attribute:
-            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                _rename_values(inner, names)
+        for inner in _inner_graphs(node):
+            _rename_values(inner, names)
 
 
 def _clean(proto: Any) -> None:
@@ -273,7 +272,14 @@ def _clean(proto: Any) -> None:
     del proto.metadata_props[:]
     del proto.graph.value_info[:]
     for number, node in enumerate(_all_nodes(proto.graph)):
-        node.doc_string = ""
+        node.ClearField("doc_string")
+        if not node.domain:
+            node.ClearField("domain")
+        for attribute in node.attribute:
+            attribute.ClearField("doc_string")
+        for inner in _inner_graphs(node):
+            del inner.value_info[:]
+            inner.ClearField("doc_string")
         node.name = f"{node.op_type}_{number}"
 
 
@@ -300,7 +306,6 @@ def _all_nodes(graph: Any) -> list[Any]:
     nodes = []
     for node in graph.node:
         nodes.append(node)
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                nodes += _all_nodes(attribute.g)
+        for inner in _inner_graphs(node):
+            nodes += _all_nodes(inner)
     return nodes

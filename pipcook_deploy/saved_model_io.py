@@ -1,7 +1,7 @@
 """SavedModels: one signature opened for use, and the same bytes for the same model."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,7 +95,7 @@ def canonicalize(folder: Path, renamed_keys: dict[str, str] | None = None) -> No
     for graph in proto.meta_graphs:
         names = _renumbered([f.signature.name for f in graph.graph_def.library.function])
         renames = names | (renamed_keys or {})
-        _rewrite(graph, lambda text, renames=renames: renames.get(text, text))
+        _rewrite(graph, renames)
         for signature in graph.signature_def.values():
             _rename_keys(signature.inputs, renamed_keys or {})
         _rename_keys(graph.object_graph_def.concrete_functions, names)
@@ -139,8 +139,8 @@ def _rename_keys(table: Any, names: dict[str, str]) -> None:
             table[new].CopyFrom(value)
 
 
-def _rewrite(message: Any, change: Callable[[str], str]) -> None:
-    """Apply `change` to every string of a protobuf message, keys of maps aside."""
+def _rewrite(message: Any, change: Mapping[str, str]) -> None:
+    """Replace whole strings by `change` in every field of a protobuf message, keys of maps aside."""
     for field, value in message.ListFields():
         if field.type not in (field.TYPE_MESSAGE, field.TYPE_STRING):
             continue
@@ -155,17 +155,17 @@ def _rewrite(message: Any, change: Callable[[str], str]) -> None:
                 _rewrite(item, change)
 
 
-def _rewrite_strings(message: Any, name: str, value: Any, change: Callable[[str], str]) -> None:
+def _rewrite_strings(message: Any, name: str, value: Any, change: Mapping[str, str]) -> None:
     if isinstance(value, str):
-        setattr(message, name, change(value))
+        setattr(message, name, change.get(value, value))
     else:
         for index, text in enumerate(value):
-            value[index] = change(text)
+            value[index] = change.get(text, text)
 
 
-def _rewrite_map(table: Any, change: Callable[[str], str]) -> None:
+def _rewrite_map(table: Any, change: Mapping[str, str]) -> None:
     for key in list(table):
         if hasattr(table[key], "DESCRIPTOR"):
             _rewrite(table[key], change)
         elif isinstance(table[key], str):
-            table[key] = change(table[key])
+            table[key] = change.get(table[key], table[key])
