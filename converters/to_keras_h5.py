@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+from pipcook_deploy.converters.tfjs.layers_check import known
 from pipcook_deploy.converters.tfjs.layers_weights import weight_places
 
 from pipcook_deploy.artifact import Artifact, Binding
@@ -70,8 +71,14 @@ def from_tfjs(source: TfjsModel) -> Any:
 
 
 def keras2_from_tfjs(entry: dict[str, Any]) -> dict[str, Any]:
-    """A layers-model's entry as Keras 2 writes it, nested ones included."""
+    """A layers-model's entry as Keras 2 writes it, nested ones included.
+
+    Only classes that TF.js has come through, and nothing but their names and options: a file that names
+    Python to load (`Lambda`, `module`) cannot have it loaded.
+    """
     name, config = entry["class_name"], entry["config"]
+    if name not in known()["layers"]:
+        raise UnsupportedConversionError(f"{_name(config)}{name} is not a layer of TF.js")
     if name in ("Model", "Functional", "Sequential"):
         layers = config["layers"] if isinstance(config, dict) else config
         config = dict(config) if isinstance(config, dict) else {"name": "sequential"}
@@ -93,7 +100,15 @@ def _row(layer: dict[str, Any]) -> dict[str, Any]:
 
 
 def _call(options: list[Any]) -> dict[str, Any]:
-    return {k: v for k, v in (options[0] if options else {}).items() if v is not None}
+    found = {k: v for k, v in (options[0] if options else {}).items() if v is not None}
+    if odd := [key for key, value in found.items() if isinstance(value, dict)]:
+        raise UnsupportedConversionError(f"a layer is called with {', '.join(odd)}")
+    return found
+
+
+def _name(config: Any) -> str:
+    name = config.get("name") if isinstance(config, dict) else None
+    return f"layer {name!r}: " if name else ""
 
 
 def _options(config: dict[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -102,8 +117,10 @@ def _options(config: dict[str, Any]) -> Iterator[tuple[str, Any]]:
             continue
         if isinstance(value, dict) and "class_name" in value:
             yield key, keras2_from_tfjs(value)
-        elif isinstance(value, list) and value and isinstance(value[0], dict):
+        elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
             yield key, [keras2_from_tfjs(item) for item in value]
+        elif isinstance(value, dict):
+            raise UnsupportedConversionError(f"{_name(config)}{key} is an object")
         else:
             yield key, value
 

@@ -19,7 +19,7 @@ _DROPPED = {
     "renorm", "zero_output_for_mask", "keepdims", "output_padding", "batch_input_shape", "noise_shape",
     "sparse_input", "negative_slope", "threshold", "virtual_batch_size", "fused", "autocast",
 }  # fmt: skip
-_INPUT_TYPES = {
+INPUT_TYPES = {
     "float32": "float32", "float16": "float32", "float64": "float32", "bfloat16": "float32",
     "int8": "int32", "int16": "int32", "int32": "int32", "int64": "int32",
     "uint8": "int32", "uint16": "int32", "bool": "bool",
@@ -122,7 +122,7 @@ def _activation(name: str) -> str:
 
 
 def _input(config: dict[str, Any]) -> dict[str, Any]:
-    dtype = _INPUT_TYPES.get(config.get("dtype") or "float32")
+    dtype = INPUT_TYPES.get(config.get("dtype") or "float32")
     if dtype is None:
         raise UnsupportedConversionError(
             f"input {config['name']!r}: TF.js has no input of type {config['dtype']}", ADVICE

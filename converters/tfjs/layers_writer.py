@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pipcook_deploy.converters.tfjs.layers_topology import (
+    INPUT_TYPES,
     input_names,
     keras2_activations,
     output_names,
@@ -137,4 +138,6 @@ def _bindings(specs: Iterable[TensorSpec], names: list[str]) -> tuple[Binding, .
     if {tensor.name for tensor in tensors} == set(names):
         names = [tensor.name for tensor in tensors]
     rows = zip(tensors, names, strict=True)
-    return tuple(Binding(t.name, name, t.dtype, t.shape) for t, name in rows)
+    return tuple(
+        Binding(t.name, name, INPUT_TYPES.get(t.dtype, t.dtype), t.shape) for t, name in rows
+    )

@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 from pipcook_deploy.converters.to_keras_h5 import KerasH5Converter
 
-from pipcook_deploy.errors import ConversionError
+from pipcook_deploy.errors import ConversionError, UnsupportedConversionError
 from pipcook_deploy.formats.tfjs_model import read_model, write_model
 from pipcook_deploy.formats.tfjs_weights import Weight
 from pipcook_deploy.keras_rebuild import rebuild
 from pipcook_deploy.model import Model
 from pipcook_deploy.runtime import Tensors
+from pipcook_deploy.spec import ModelSpec
 from tests import keras_made, tfjs_made, zoo
 
 pytestmark = [
@@ -68,6 +69,36 @@ def test_weights_of_another_model_are_refused(made: Path, tmp_path: Path) -> Non
             KerasH5Converter().convert(
                 Model(tmp_path / "model.json", "tfjs_layers", spec), tmp_path
             )
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        {"class_name": "Lambda", "config": {"name": "x", "function": ["code", None, None]}},
+        {"class_name": "Popen", "module": "subprocess", "config": {"args": ["touch", "MARK"]}},
+        {
+            "class_name": "Activation",
+            "config": {"name": "x", "activation": {"class_name": "__lambda__", "config": {}}},
+        },
+        {
+            "class_name": "Activation",
+            "config": {"name": "x", "activation": {"module": "os", "config": "system"}},
+        },
+    ],
+)
+def test_a_layers_model_cannot_name_python(tmp_path: Path, layer: dict[str, Any]) -> None:
+    first = {"class_name": "InputLayer", "config": {"batch_input_shape": [None, 2], "name": "i"}}
+    write_model(
+        tmp_path,
+        model_format="tfjs_layers",
+        topology={"class_name": "Sequential", "config": {"name": "m", "layers": [first, layer]}},
+        weights=[],
+        generated_by="test",
+    )
+    with pytest.raises(UnsupportedConversionError):
+        KerasH5Converter().convert(
+            Model(tmp_path / "model.json", "tfjs_layers", ModelSpec()), tmp_path
+        )
 
 
 def test_keras_3_becomes_keras_2(tmp_path: Path) -> None:
