@@ -28,6 +28,8 @@ def copy_graph(
     Raises `ConversionError` for an input or output of the spec that the graph does not have.
     """
     source = read_model(model.path)
+    inputs = _bindings(source, model.spec.inputs, "inputs")
+    outputs = _bindings(source, model.spec.outputs, "outputs")
     write_model(
         into,
         model_format="tfjs_graph",
@@ -47,8 +49,8 @@ def copy_graph(
         model_format="tfjs_graph",
         path=into,
         entry="model.json",
-        inputs=_bindings(source, model.spec.inputs, "inputs"),
-        outputs=_bindings(source, model.spec.outputs, "outputs"),
+        inputs=inputs,
+        outputs=outputs,
         precision=precision,
         details={"ops": sum(node["op"] not in ("Const", "Placeholder") for node in nodes)},
     )

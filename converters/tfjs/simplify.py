@@ -92,6 +92,22 @@ def _add_pair(graph: Graph, node: Node) -> str:
     return node.name
 
 
+def _reverse(graph: Graph, node: Node) -> str:
+    """TF.js' wasm backend reads four bytes for each element of what it reverses, bool has one."""
+    if node.dtype() != "DT_BOOL":
+        return node.name
+    whole, truth = {"type": "DT_INT32"}, {"type": "DT_BOOL"}
+    cast = Node(f"{node.name}/Cast", "Cast", node.inputs[:1], {"SrcT": truth, "DstT": whole})
+    inputs = [graph.add(cast), node.inputs[1]]
+    made = graph.add(Node(f"{node.name}/whole", "ReverseV2", inputs, node.attrs | {"T": whole}))
+    back = Node(f"{node.name}/back", "Cast", [made], {"SrcT": whole, "DstT": truth})
+    name = graph.add(back)
+    if node.name in graph.shapes:
+        for new in (cast.name, made, name):
+            graph.shapes[new] = graph.shapes[node.name]
+    return name
+
+
 def _renamed(op: str) -> Callable[[Graph, Node], str]:
     def rename(graph: Graph, node: Node) -> str:
         node.op = op
@@ -103,6 +119,7 @@ def _renamed(op: str) -> Callable[[Graph, Node], str]:
 _RULES: dict[str, Callable[[Graph, Node], str]] = {
     "AddN": _add_pair,
     "Erfc": _erfc,
+    "ReverseV2": _reverse,
     "Softsign": _softsign,
     "Inv": _renamed("Reciprocal"),
     "Rint": _renamed("Round"),
