@@ -275,7 +275,7 @@ def sample_inputs(model: Any, n: int, seed: int = SEED) -> dict[str, np.ndarray]
         shape = (n, *tensor.shape[1:])
         dtype = getattr(tensor.dtype, "name", tensor.dtype)
         if dtype.startswith("int"):
-            values = rng.integers(0, VOCABULARY, shape)
+            values: np.ndarray = rng.integers(0, VOCABULARY, shape)
         else:
             # Models that scale their input expect pixels; less than a pixel apart is noise to them.
             top = 255 if any(type(x).__name__ == "Rescaling" for x in model.layers) else 1
