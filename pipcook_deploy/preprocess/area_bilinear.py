@@ -6,13 +6,14 @@ pixel). Positions and sums accumulate step by step and are kept in float32 betwe
 Jimp keeps them: the pixels are the same, not nearly the same. Opaque images only.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipcook_deploy.preprocess.errors import PreprocessingError
-from pipcook_deploy.preprocess.taps import Taps
+from pipcook_deploy.preprocess.taps import Taps, by_rows
 
 Array = NDArray[Any]
 CHANNELS = (
@@ -27,26 +28,31 @@ def resize(image: Array, height: int, width: int) -> Array:
     rows, columns = image.shape[:2]
     wide: Array = image
     if columns != width:
-        wide = _axis(image.transpose(1, 0, 2), width, CHANNELS).transpose(1, 0, 2)
+        across = _pass(columns, width, CHANNELS)
+        wide = by_rows(
+            image,
+            width,
+            lambda block: across(block.transpose(1, 0, 2)).astype(np.float32).transpose(1, 0, 2),
+        )
     if rows != height:
-        return np.floor(_axis(wide, height, CHANNELS * width, last=True) + 0.5).astype(np.uint8)
+        down = _pass(rows, height, CHANNELS * width)
+        return np.floor(down(wide) + 0.5).astype(np.uint8)
     # Without a height pass nothing rounds: Jimp cuts the fraction off.
     return np.floor(wide).astype(np.uint8)
 
 
-def _axis(lines: Array, target: int, stride: int, last: bool = False) -> Array:
-    """Resize axis 0. float32, or float64 before the rounding when it is the `last` pass."""
-    source = lines.shape[0]
+def _pass(source: int, target: int, stride: int) -> Callable[[Array], Array]:
+    """Resizes axis 0 from `source` to `target`, giving float64 that has not been rounded yet."""
     if source > target:
         taps, total = shrinking(source, target, stride)
-        result = _accumulate(lines, taps).astype(np.float64) * (1.0 / total)[:, None, None]
-    else:
-        taps = growing(source, target)
-        first, second = (
-            lines[taps.index[k]].astype(np.float64) * taps.weight[k][:, None, None] for k in (0, 1)
-        )
-        result = first + second
-    return result if last else result.astype(np.float32)
+        share = (1.0 / total)[:, None, None]
+        return lambda lines: _accumulate(lines, taps).astype(np.float64) * share
+    grown = growing(source, target)
+    first, second = (weight[:, None, None] for weight in grown.weight)
+    return lambda lines: (
+        lines[grown.index[0]].astype(np.float64) * first
+        + lines[grown.index[1]].astype(np.float64) * second
+    )
 
 
 def _accumulate(lines: Array, taps: Taps) -> Array:

@@ -23,7 +23,12 @@ def resize(operation: Resize, image: Array) -> Array:
         corners = operation.corners
         result = image[:, taps.nearest(columns, corners)][taps.nearest(rows, corners)]
     else:
-        wide = _weigh(image.transpose(1, 0, 2), weights(operation, columns)).transpose(1, 0, 2)
+        across = weights(operation, columns)
+        wide = taps.by_rows(
+            image,
+            operation.width,
+            lambda block: _weigh(block.transpose(1, 0, 2), across).transpose(1, 0, 2),
+        )
         result = _weigh(wide, weights(operation, rows))
     return to_uint8(result) if operation.round else as_float32(result)
 

@@ -3,6 +3,7 @@
 Every weight is a float64 computed in the order written, so that another language gets the same bits.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+BLOCK_VALUES = (
+    1 << 16
+)  # resized values at a time: enough to be worth a numpy call, few enough to cache
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,13 @@ class Taps:
 
     index: Array  # int64 [taps, outputs]
     weight: Array  # float64 [taps, outputs]
+
+
+def by_rows(image: Array, width: int, resize_width: Callable[[Array], Array]) -> Array:
+    """`resize_width` of blocks of rows that fit the processor's cache: rows do not see each other."""
+    rows = max(1, BLOCK_VALUES // (width * image.shape[2]))
+    blocks = [resize_width(image[y : y + rows]) for y in range(0, image.shape[0], rows)]
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
 def positions(window: Window, corners: str) -> tuple[Array, float]:

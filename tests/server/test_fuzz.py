@@ -37,7 +37,9 @@ def damaged(random, data):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     folder = tiny_models.colours(tmp_path_factory.mktemp("m"))
-    with tiny_models.serving(folder, "--body-timeout", "0.2", "--header-timeout", "0.5") as running:
+    with tiny_models.serving(
+        folder, "--body-timeout", "0.2", "--header-timeout", "0.5", "--max-pixels", "1000000"
+    ) as running:
         yield running
 
 
