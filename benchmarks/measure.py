@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -23,9 +24,10 @@ ENVIRONMENT = os.environ | {
 
 @dataclass(frozen=True)
 class Run:
-    """One command: wall seconds, exit code, what it wrote."""
+    """One command: wall seconds, processor seconds with its children's, exit code, what it wrote."""
 
     seconds: float
+    cpu: float
     code: int
     out: str
     err: str
@@ -39,7 +41,7 @@ class Run:
 
 def timed(command: Sequence[str | Path], timeout: float = 1200) -> Run:
     """Run without a shell; a command that takes too long has failed."""
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), cpu_seconds()
     try:
         done = subprocess.run(
             [str(part) for part in command],
@@ -52,8 +54,17 @@ def timed(command: Sequence[str | Path], timeout: float = 1200) -> Run:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return Run(time.perf_counter() - start, -1, "", f"took longer than {timeout:.0f} s")
-    return Run(time.perf_counter() - start, done.returncode, done.stdout, done.stderr)
+        done = None
+    seconds, used = time.perf_counter() - start, cpu_seconds() - cpu
+    if done is None:
+        return Run(seconds, used, -1, "", f"took longer than {timeout:.0f} s")
+    return Run(seconds, used, done.returncode, done.stdout, done.stderr)
+
+
+def cpu_seconds() -> float:
+    """Of all children that have ended, and theirs."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def needed(run: Run, what: str) -> Run:
