@@ -14,6 +14,7 @@ from pipcook_deploy.converter import Converter
 from pipcook_deploy.errors import UsageError
 from pipcook_deploy.model import Model
 from pipcook_deploy.preprocess.operations import Operation
+from pipcook_deploy.preprocess.order import check as check_order
 from pipcook_deploy.recipe import Recipe, make_converters
 from pipcook_deploy.samples import SampleOptions
 from pipcook_deploy.schedule import Listener
@@ -168,6 +169,8 @@ def with_changes(model: Model, changes: Mapping[str, Any]) -> Model:
         where = ".".join(str(part) for part in first["loc"])
         raise UsageError(f"model: {where}: {first['msg']}") from error
     _check_labels(spec)
+    for operations in spec.preprocessing.values():
+        check_order(operations)
     return replace(model, spec=spec)
 
 

@@ -3,7 +3,7 @@
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
-from pipcook_deploy.errors import UsageError
+from pipcook_deploy.errors import MissingDependencyError, UsageError
 from pipcook_deploy.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -47,4 +47,12 @@ def _load(group: str, name: str, kind: str) -> object:
             f"there is no {kind} called {name!r}{did_you_mean(name, points)}",
             "run: pipcook-deploy plugins",
         )
-    return points[name].load()
+    try:
+        return points[name].load()
+    except (ImportError, AttributeError) as error:
+        distribution = points[name].dist
+        owner = distribution.name if distribution else "pipcook-deploy"
+        raise MissingDependencyError(
+            f"the {kind} {name!r} of {owner} cannot be loaded: {error}",
+            f"run: pip install --upgrade --force-reinstall {owner}",
+        ) from error

@@ -222,7 +222,9 @@ def _anchored(recipe: Recipe, folder: Path) -> Recipe:
         update={
             "model": model.model_copy(update=changes),
             "samples": samples,
-            "bundle": recipe.bundle.model_copy(update={"out": folder / recipe.bundle.out}),
+            "bundle": recipe.bundle.model_copy(
+                update={"out": Path(os.path.normpath(folder / recipe.bundle.out))}
+            ),
             "convert": convert,
         }
     )

@@ -1,6 +1,7 @@
 """Golden samples: what every artifact is tried with, from the user's data or drawn from the spec."""
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,13 +49,18 @@ class Samples:
         return len(next(iter(self.inputs.values())))
 
 
-def make_samples(spec: ModelSpec, options: SampleOptions) -> Samples:
+def make_samples(
+    spec: ModelSpec, options: SampleOptions, ids: Mapping[str, int] | None = None
+) -> Samples:
     """Samples for a model, deterministic for a seed.
+
+    `ids` are the vocabulary sizes of inputs that an embedding reads: whole numbers below them are drawn,
+    whatever type the input declares.
 
     Raises `UsageError` when the data does not fit the spec, naming the file.
     """
     if options.path is None:
-        return _random(spec, options)
+        return _random(spec, options, ids or {})
     path = options.path
     if not path.exists():
         raise UsageError(f"[samples] path: {path} does not exist")
@@ -199,7 +205,7 @@ def _fit(tensor: TensorSpec, arrays: dict[str, Any], path: Path) -> Any:
 # ---- drawn from the spec
 
 
-def _random(spec: ModelSpec, options: SampleOptions) -> Samples:
+def _random(spec: ModelSpec, options: SampleOptions, ids: Mapping[str, int]) -> Samples:
     import numpy as np
 
     rng = np.random.default_rng(options.seed)
@@ -214,15 +220,17 @@ def _random(spec: ModelSpec, options: SampleOptions) -> Samples:
             if len(spec.inputs) == 1:
                 encoded = [(f"{number:03d}.png", data) for number, data in enumerate(images)]
         else:
-            inputs[tensor.name] = _random_tensor(tensor, rng, options.count)
+            inputs[tensor.name] = _random_tensor(tensor, rng, options.count, ids.get(tensor.name))
     return Samples(inputs, options.count, f"random, seed {options.seed}", None, encoded)
 
 
-def _random_tensor(tensor: TensorSpec, rng: Any, count: int) -> Any:
+def _random_tensor(tensor: TensorSpec, rng: Any, count: int, ids: int | None) -> Any:
     import numpy as np
 
     shape = (count, *(DYNAMIC_AXIS if axis is None else axis for axis in tensor.shape[1:]))
     dtype = tensor.dtype
+    if ids is not None:
+        return rng.integers(0, ids, shape).astype(dtype)
     if dtype == "string":
         words = np.array(["the", "quick", "brown", "fox", "jumps", "", "über", "42"], dtype=object)
         return words[rng.integers(0, len(words), shape)]

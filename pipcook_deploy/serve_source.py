@@ -54,4 +54,10 @@ def _serve_bundle(bundle: Bundle, host: str, port: int) -> None:
 def _serve(owner: Bundle | Model, artifact: Artifact, host: str, port: int) -> None:
     from pipcook_deploy.server import ServedModel, serve
 
-    serve(ServedModel(owner.spec, artifact), host=host, port=port)
+    name = f"{owner.spec.name} {owner.spec.version}"
+    served = ServedModel(owner.spec, artifact)
+    serve(served, host=host, port=port, ready=lambda url: _announce(name, url))
+
+
+def _announce(name: str, url: str) -> None:
+    print(f"serving {name} at {url} (Ctrl-C ends it)", flush=True)  # noqa: T201

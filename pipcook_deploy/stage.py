@@ -60,7 +60,8 @@ def run_stage(request: StageRequest, listener: Listener | None = None) -> Bundle
     with staged_folder(request.out) as staging, Workers(staging) as workers:
         if _needs_tensorflow(request, steps):
             workers.warm()
-        samples = make_samples(request.model.spec, request.samples)
+        ids: Any = request.model.details.get("ids") or {}
+        samples = make_samples(request.model.spec, request.samples, ids)
         save_tensors(staging / "samples" / "inputs", samples.inputs)
         outcome = run_tasks(
             _tasks(request, steps, samples, staging, workers),

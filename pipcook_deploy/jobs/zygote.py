@@ -25,6 +25,8 @@ ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "-1",
     "KERAS_BACKEND": "tensorflow",
     "TF_USE_LEGACY_KERAS": "0",
+    # Frameworks order sets by hash: the same model must give the same bytes in every process.
+    "PYTHONHASHSEED": "0",
 }
 
 

@@ -94,4 +94,4 @@ def test_ctrl_c_ends_with_130(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 130
-    assert done.stderr == "interrupted: nothing was left half-written\n"
+    assert done.stderr.strip() == "interrupted: nothing was left half-written"

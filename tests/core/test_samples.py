@@ -126,3 +126,10 @@ def test_preprocessing_that_does_not_lead_to_the_input_is_refused():
     )
     with pytest.raises(UsageError, match=r"gives \[9, 8, 3\].* takes \[8, 8, 3\]"):
         make_samples(wrong, SampleOptions(count=1))
+
+
+def test_ids_stay_below_the_vocabulary_whatever_the_declared_type():
+    samples = make_samples(_spec("float32", (None, 40)), SampleOptions(count=20), {"x": 3})
+    value = samples.inputs["x"]
+    assert value.dtype == np.float32
+    assert set(np.unique(value)) == {0.0, 1.0, 2.0}

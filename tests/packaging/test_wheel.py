@@ -24,7 +24,9 @@ def _import_name(folder):
 
 
 def test_every_package_folder_is_listed():
-    found = {_import_name(init.parent) for top in MAPPED for init in (ROOT / top).rglob("__init__.py")}
+    found = {
+        _import_name(init.parent) for top in MAPPED for init in (ROOT / top).rglob("__init__.py")
+    }
     assert found == set(_pyproject()["tool"]["setuptools"]["packages"])
 
 
@@ -101,7 +103,16 @@ def test_the_wheel_works_in_a_clean_environment_without_tensorflow(wheel, tmp_pa
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
     python = tmp_path / "venv" / "bin" / "python"
     subprocess.run(
-        [python, "-m", "pip", "install", "--quiet", "-c", str(ROOT / "constraints.txt"), str(wheel)],
+        [
+            python,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "-c",
+            str(ROOT / "constraints.txt"),
+            str(wheel),
+        ],
         check=True,
     )
     command = tmp_path / "venv" / "bin" / "pipcook-deploy"
