@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pipcook_deploy.converters.tfjs.layers_check import known
-from pipcook_deploy.converters.tfjs.layers_weights import weight_places
-
 from pipcook_deploy.artifact import Artifact, Binding
 from pipcook_deploy.converter import Converter
+from pipcook_deploy.converters.tfjs.layers_check import known
+from pipcook_deploy.converters.tfjs.layers_weights import weight_places
 from pipcook_deploy.errors import ConversionError, UnsupportedConversionError
 from pipcook_deploy.formats.tfjs_model import TfjsModel, read_model
 from pipcook_deploy.model import Model

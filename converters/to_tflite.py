@@ -5,15 +5,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pipcook_deploy.converters.tflite_unroll import longest_recurrence, unrolled
 from pydantic import Field
 
 from pipcook_deploy.artifact import Artifact, Binding
 from pipcook_deploy.converter import Converter
+from pipcook_deploy.converters.tflite_unroll import longest_recurrence, unrolled
 from pipcook_deploy.errors import ConversionError
 from pipcook_deploy.keras_io import load_keras
 from pipcook_deploy.model import Model
 from pipcook_deploy.saved_model_io import DEFAULT, dtype_name, open_signature, static_shape
+from pipcook_deploy.spec import Details
 
 FILE = "model.tflite"
 
@@ -44,6 +45,12 @@ class TfliteConverter(Converter):
     calibration_samples: int = Field(
         default=200, ge=1, description="Most samples of the calibration set that are used."
     )
+
+    def accepted_from(self, details: Details) -> tuple[str, ...]:
+        """A SavedModel is shared with other formats; loops must be written anew from the layers."""
+        if details.get("recurrent") is False:
+            return ("saved_model", "keras", "keras_h5")
+        return self.accepts
 
     def convert(self, model: Model, into: Path) -> Artifact:
         """Write `model` below `into`.

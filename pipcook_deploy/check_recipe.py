@@ -28,7 +28,7 @@ def check_recipe(recipe: Recipe) -> RecipeCheck:
         raise UsageError(f"[samples] path: {recipe.samples.path} does not exist")
     installed = [plugins.converter(name) for name in plugins.names(plugins.CONVERTERS)]
     with opened(recipe.model.source, trust_source=recipe.model.trust_source) as model:
-        steps = plan(model.format, tuple(recipe.convert.values()), installed)
+        steps = plan(model.format, tuple(recipe.convert.values()), installed, model.details)
         return RecipeCheck(describe_plan(model.format, steps), _missing(model.format, steps))
 
 

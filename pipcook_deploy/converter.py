@@ -7,6 +7,7 @@ from typing import ClassVar
 from pipcook_deploy.artifact import Artifact
 from pipcook_deploy.model import Model
 from pipcook_deploy.options import Options
+from pipcook_deploy.spec import Details
 
 
 class Converter(Options):
@@ -22,6 +23,10 @@ class Converter(Options):
     def accepted(self) -> tuple[str, ...]:
         """Formats it reads with these options."""
         return self.accepts
+
+    def accepted_from(self, details: Details) -> tuple[str, ...]:
+        """The same, in the order that suits a source of which `Model.details` is known."""
+        return self.accepted()
 
     def writes(self) -> str:
         """The model format of the result, as `Model.format` spells it."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pipcook_deploy.converter import Converter
 from pipcook_deploy.errors import UnsupportedConversionError
+from pipcook_deploy.spec import Details
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,14 @@ class Step:
 
 
 def plan(
-    source_format: str, wanted: Sequence[Converter], installed: Iterable[type[Converter]]
+    source_format: str,
+    wanted: Sequence[Converter],
+    installed: Iterable[type[Converter]],
+    details: Details | None = None,
 ) -> dict[str, Step]:
     """The last step of the shortest chain to each wanted converter, by its format.
+
+    `details` are the source's (`Model.details`): a converter may read another format first for them.
 
     Wanted converters serve as intermediate steps with the options the user gave them.
     Raises `UnsupportedConversionError`, naming every format that cannot be reached.
@@ -41,7 +47,7 @@ def plan(
     by_format |= {converter.format: converter for converter in wanted}
     steps, errors = {}, []
     for converter in wanted:
-        step = _chain_to(converter, source_format, by_format)
+        step = _chain_to(converter, source_format, by_format, details or {})
         if step is None:
             errors.append(_explain(converter, source_format))
         else:
@@ -64,11 +70,14 @@ def _has_defaults(kind: type[Converter]) -> bool:
 
 
 def _chain_to(
-    converter: Converter, source_format: str, by_format: Mapping[str, Converter]
+    converter: Converter,
+    source_format: str,
+    by_format: Mapping[str, Converter],
+    details: Details,
 ) -> Step | None:
     others = [other for name, other in by_format.items() if name != converter.format]
     reachable = _reach(source_format, others)
-    for wanted in converter.accepted():
+    for wanted in converter.accepted_from(details):
         if wanted in reachable:
             return Step(converter, reachable[wanted])
     return None

@@ -26,6 +26,8 @@ from pipcook_deploy.steps import runtime_for
 from pipcook_deploy.tensors import load_tensors, save_tensors
 from pipcook_deploy.verification import Check, joined, variants_of
 
+MOST_CALIBRATION = 100  # samples that a calibration set of its own would have
+
 
 @dataclass(frozen=True)
 class StageRequest:
@@ -48,7 +50,8 @@ class StageRequest:
 def plan_request(request: StageRequest) -> dict[str, Step]:
     """The chain of converters to each format."""
     installed = [plugins.converter(name) for name in plugins.names(plugins.CONVERTERS)]
-    return plan(request.model.format, request.converters, installed)
+    model = request.model
+    return plan(model.format, request.converters, installed, model.details)
 
 
 def run_stage(request: StageRequest, listener: Listener | None = None) -> Bundle:
@@ -95,7 +98,8 @@ def _tasks(
         for part in step.chain:
             if part.key not in convert:
                 convert[part.key] = f"convert {part.converter.format}"
-                tasks.append(_convert(part, convert, request.model, staging, workers))
+                options = _options(part.converter, samples, staging)
+                tasks.append(_convert(part, options, convert, request.model, staging, workers))
         tasks.append(_measure(format, convert[step.key], workers))
         tasks += _verifications(request, step, convert[step.key], samples, staging, workers)
     return tasks
@@ -126,8 +130,26 @@ def _truth(model: Model, samples: Samples, staging: Path, workers: Workers) -> T
     return Task("run source", run)
 
 
+def _options(converter: Converter, samples: Samples, staging: Path) -> dict[str, Any]:
+    """The converter's options; a calibration set that the user did not name is drawn from the samples."""
+    options = converter.model_dump(mode="json")
+    if options.get("calibration", "") is None:
+        path = staging / "calibration.npz"
+        if not path.exists():
+            import numpy as np
+
+            np.savez(path, **{k: v[:MOST_CALIBRATION] for k, v in samples.inputs.items()})
+        options["calibration"] = str(path)
+    return options
+
+
 def _convert(
-    step: Step, names: dict[str, str], source: Model, staging: Path, workers: Workers
+    step: Step,
+    options: dict[str, Any],
+    names: dict[str, str],
+    source: Model,
+    staging: Path,
+    workers: Workers,
 ) -> Task:
     before = names[step.after.key] if step.after else None
     into = staging / "steps" / str(len(names))
@@ -138,7 +160,7 @@ def _convert(
         into.mkdir(parents=True)
         arguments = {
             "converter": converter.format,
-            "options": converter.model_dump(mode="json"),
+            "options": options,
             "model": model.to_json(),
             "into": str(into),
         }

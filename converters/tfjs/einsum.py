@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import prod
 
 import numpy as np
+
 from pipcook_deploy.converters.tfjs.graph import Graph, Node, constant
 
 Sizes = tuple[int | None, ...]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
+
 from pipcook_deploy.converters.tfjs.graph import Array, Node
 
 MAX_ELEMENTS = 4096  # loop bounds and shapes, not weights

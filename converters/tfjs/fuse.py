@@ -8,6 +8,7 @@ Arithmetic on weights is done in float64 and rounded once.
 from dataclasses import dataclass, replace
 
 import numpy as np
+
 from pipcook_deploy.converters.tfjs.graph import Array, Graph, Node, constant, texts_attr
 from pipcook_deploy.converters.tfjs.recurrent import hoist_step_products
 from pipcook_deploy.converters.tfjs.simplify import share_constants

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pipcook_deploy.artifact import Artifact, Binding
 from pipcook_deploy.converters.tfjs.einsum import lower_einsums
 from pipcook_deploy.converters.tfjs.fuse import fuse
 from pipcook_deploy.converters.tfjs.graph import Graph, Node
@@ -12,8 +13,6 @@ from pipcook_deploy.converters.tfjs.ops import check_ops
 from pipcook_deploy.converters.tfjs.shapes import fold_sizes, static_reshapes
 from pipcook_deploy.converters.tfjs.simplify import TFJS_TYPES, share_constants, simplify
 from pipcook_deploy.converters.tfjs.tf_graph import Interface, load_graph, optimize
-
-from pipcook_deploy.artifact import Artifact, Binding
 from pipcook_deploy.errors import UnsupportedConversionError
 from pipcook_deploy.formats.tfjs_model import write_model
 from pipcook_deploy.formats.tfjs_weights import Weight

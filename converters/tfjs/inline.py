@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+
 from pipcook_deploy.converters.tfjs.fold import fold
 from pipcook_deploy.converters.tfjs.graph import Graph, Node, constant, node_of, reference
-
 from pipcook_deploy.errors import UnsupportedConversionError
 
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")

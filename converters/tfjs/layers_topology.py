@@ -3,7 +3,6 @@
 from typing import Any
 
 from pipcook_deploy.converters.tfjs.layers_check import ADVICE, check_layer
-
 from pipcook_deploy.errors import UnsupportedConversionError
 from pipcook_deploy.keras_rebuild.config import MODELS, Entry, activation
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipcook_deploy.converters.tfjs.layers_check import ADVICE
-
 from pipcook_deploy.errors import UnsupportedConversionError
 from pipcook_deploy.formats.tfjs_weights import Encoded, Weight
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from pipcook_deploy.artifact import Artifact, Binding
 from pipcook_deploy.converters.tfjs.layers_topology import (
     INPUT_TYPES,
     input_names,
@@ -12,8 +13,6 @@ from pipcook_deploy.converters.tfjs.layers_topology import (
     topology,
 )
 from pipcook_deploy.converters.tfjs.layers_weights import model_weights
-
-from pipcook_deploy.artifact import Artifact, Binding
 from pipcook_deploy.errors import SourceError, UnsupportedConversionError
 from pipcook_deploy.formats.tfjs_model import TfjsModel, read_model, write_model
 from pipcook_deploy.formats.tfjs_weights import Encoded, Weight

@@ -9,7 +9,6 @@ from functools import cache
 from importlib.resources import files
 
 from pipcook_deploy.converters.tfjs.graph import Graph, Node
-
 from pipcook_deploy.errors import UnsupportedConversionError
 
 # Mapped by TF.js, but they need tables that a model.json would have to initialize.

@@ -3,6 +3,7 @@
 from collections import defaultdict
 
 import numpy as np
+
 from pipcook_deploy.converters.tfjs.graph import Graph, Node, constant, reference
 
 _PRODUCTS = ("MatMul", "_FusedMatMul")

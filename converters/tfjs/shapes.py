@@ -7,6 +7,7 @@ at most one size is left unknown, -1 says the same, and Shape, GatherV2, Prod, P
 from collections.abc import Callable
 
 import numpy as np
+
 from pipcook_deploy.converters.tfjs.graph import Graph, Node, constant
 
 Sizes = list[int | None]  # a vector of sizes, None where it depends on the input

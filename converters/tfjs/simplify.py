@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+
 from pipcook_deploy.converters.tfjs.graph import Array, Graph, Node, constant
 
 _NOTHING = (

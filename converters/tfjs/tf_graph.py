@@ -6,7 +6,6 @@ from typing import Any
 
 from pipcook_deploy.converters.tfjs.graph import Graph, Node, constant, node_of, reference
 from pipcook_deploy.converters.tfjs.inline import Function, inline
-
 from pipcook_deploy.errors import SourceError
 
 # "remap" is left out: it fuses into operations that TF.js lacks; `fuse` does what TF.js has.

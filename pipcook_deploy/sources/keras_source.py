@@ -11,7 +11,7 @@ from pipcook_deploy.errors import SourceError
 from pipcook_deploy.model import Model
 from pipcook_deploy.sources import archive, files, weights_h5
 from pipcook_deploy.sources.keras_shapes import interface
-from pipcook_deploy.sources.keras_topology import Graph, parse
+from pipcook_deploy.sources.keras_topology import Graph, is_recurrent, parse
 from pipcook_deploy.sources.untrusted import check_layers
 from pipcook_deploy.spec import Details, ModelSpec
 
@@ -111,7 +111,12 @@ def _model(
         ),
         source_hash=files.source_hash([path], None),
         trusted=trusted,
-        details=details | {"layers": _layer_count(graph), "model_class": graph.class_name},
+        details=details
+        | {
+            "layers": _layer_count(graph),
+            "model_class": graph.class_name,
+            "recurrent": is_recurrent(topology),
+        },
     )
 
 

@@ -66,6 +66,26 @@ def parse(model: Any, where: str, depth: int = 0) -> Graph:
         raise SourceError(f"{where}: a damaged topology: {error!r}") from error
 
 
+RECURRENT = frozenset(
+    {"RNN", "LSTM", "GRU", "SimpleRNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "Bidirectional"}
+)
+
+
+def is_recurrent(topology: Any) -> bool:
+    """Whether a topology that `parse` took has a recurrent layer at any depth: a loop in its graph."""
+    waiting = [topology]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            name = value.get("class_name")
+            if isinstance(name, str) and name.rsplit(">", 1)[-1] in RECURRENT:
+                return True
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+    return False
+
+
 def _pair(model: Any, where: str) -> tuple[str, Any]:
     if not isinstance(model, dict) or not isinstance(model.get("class_name"), str):
         raise SourceError(f"{where}: a damaged topology: an object without a class_name")

@@ -10,7 +10,7 @@ from pipcook_deploy.formats.tfjs_model import TfjsModel, read_model
 from pipcook_deploy.model import Model
 from pipcook_deploy.sources import files
 from pipcook_deploy.sources.keras_shapes import Interface, interface
-from pipcook_deploy.sources.keras_topology import parse
+from pipcook_deploy.sources.keras_topology import is_recurrent, parse
 from pipcook_deploy.sources.untrusted import check_layers, check_ops
 from pipcook_deploy.spec import Details, ModelSpec, TensorSpec
 
@@ -73,6 +73,8 @@ def _details(tfjs: TfjsModel) -> Details:
     }
     if len(own) != len(tfjs.specs):
         details["optimizer_weights"] = len(tfjs.specs) - len(own)
+    if tfjs.format == "tfjs_layers":
+        details["recurrent"] = is_recurrent(tfjs.layers_config)
     if tfjs.format == "tfjs_graph":
         details["ops"] = dict(sorted(_ops(tfjs).items()))
     return details

@@ -67,3 +67,18 @@ def test_every_unreachable_format_is_named_at_once():
         plan("tflite", [_ToOnnx(), _ToWeb()], INSTALLED)
     assert "onnx: no chain" in caught.value.message
     assert "web: no chain" in caught.value.message
+
+
+class _Choosy(_Fake):
+    format: ClassVar[str] = "choosy"
+    accepts: ClassVar[tuple[str, ...]] = ("keras", "saved_model")
+
+    def accepted_from(self, details):
+        return ("saved_model",) if details.get("recurrent") is False else self.accepts
+
+
+def test_a_converter_may_choose_by_what_the_source_is():
+    plain = plan("keras", [_Choosy()], INSTALLED, {"recurrent": False})
+    assert describe_plan("keras", plain) == ["keras -> saved_model -> choosy"]
+    unknown = plan("keras", [_Choosy()], INSTALLED)
+    assert describe_plan("keras", unknown) == ["keras -> choosy"]

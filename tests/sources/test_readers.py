@@ -146,3 +146,16 @@ def test_models_that_double_at_each_level(tmp_path):
         model = {"class_name": "Functional", "config": config}
     with pytest.raises(SourceError, match="more than"):
         load(make.keras_h5(tmp_path / "m.h5", model), workdir=tmp_path)
+
+
+def test_a_recurrent_layer_is_found_at_any_depth():
+    from pipcook_deploy.sources.keras_topology import is_recurrent
+
+    def model(*layers):
+        return {"class_name": "Sequential", "config": {"layers": list(layers)}}
+
+    dense, lstm = {"class_name": "Dense", "config": {}}, {"class_name": "LSTM", "config": {}}
+    assert not is_recurrent(model(dense))
+    assert is_recurrent(model(dense, model(lstm)))
+    wrapped = {"class_name": "Bidirectional", "config": {"layer": lstm}}
+    assert is_recurrent(model(wrapped))
