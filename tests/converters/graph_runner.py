@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from pipcook_deploy.converters.tfjs.graph import Array, Graph, Node, index_of, node_of
 
+from pipcook_deploy.converters.tfjs.graph import Array, Graph, Node, index_of, node_of
 from tests.converters.texts import texts
 
 

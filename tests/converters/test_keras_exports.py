@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from pipcook_deploy.converters.to_onnx import OnnxConverter
 from pipcook_deploy.converters.to_saved_model import SavedModelConverter
 from pipcook_deploy.converters.to_tflite import TfliteConverter
-
 from pipcook_deploy.errors import ConversionError, UntrustedSourceError
 from pipcook_deploy.keras_io import load_keras
 from pipcook_deploy.model import Model

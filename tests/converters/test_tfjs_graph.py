@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pipcook_deploy.converters.to_tfjs import TfjsConverter
 
 from pipcook_deploy.artifact import Artifact
+from pipcook_deploy.converters.to_tfjs import TfjsConverter
 from pipcook_deploy.errors import ConversionError, SourceError, UnsupportedConversionError
 from pipcook_deploy.formats.tfjs_model import read_model
 from pipcook_deploy.model import Model

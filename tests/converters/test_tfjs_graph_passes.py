@@ -3,6 +3,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from pipcook_deploy.converters.tfjs.einsum import lower_einsums
 from pipcook_deploy.converters.tfjs.fold import fold
 from pipcook_deploy.converters.tfjs.fuse import fuse
@@ -13,7 +14,6 @@ from pipcook_deploy.converters.tfjs.names import tidy_names
 from pipcook_deploy.converters.tfjs.ops import check_ops, known_ops
 from pipcook_deploy.converters.tfjs.shapes import fold_sizes, static_reshapes
 from pipcook_deploy.converters.tfjs.simplify import rewrite, share_constants, simplify
-
 from pipcook_deploy.errors import UnsupportedConversionError
 from tests.converters.graph_runner import run_graph
 from tests.converters.texts import texts

@@ -3,10 +3,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pipcook_deploy.converters.tfjs.layers_check import check_layer
-from pipcook_deploy.converters.tfjs.layers_writer import write_layers
 
 from pipcook_deploy.artifact import Artifact
+from pipcook_deploy.converters.tfjs.layers_check import check_layer
+from pipcook_deploy.converters.tfjs.layers_writer import write_layers
 from pipcook_deploy.errors import UnsupportedConversionError
 from pipcook_deploy.formats.tfjs_model import read_model
 from pipcook_deploy.model import Model

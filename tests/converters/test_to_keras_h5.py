@@ -3,8 +3,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pipcook_deploy.converters.to_keras_h5 import KerasH5Converter
 
+from pipcook_deploy.converters.to_keras_h5 import KerasH5Converter
 from pipcook_deploy.errors import ConversionError, UnsupportedConversionError
 from pipcook_deploy.formats.tfjs_model import read_model, write_model
 from pipcook_deploy.formats.tfjs_weights import Weight

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
+
+from pipcook_deploy.artifact import Artifact
 from pipcook_deploy.converters.to_keras_h5 import KerasH5Converter
 from pipcook_deploy.converters.to_saved_model import SavedModelConverter
 from pipcook_deploy.converters.to_tfjs import TfjsConverter
-
-from pipcook_deploy.artifact import Artifact
 from pipcook_deploy.formats.tfjs_model import read_model
 from pipcook_deploy.model import Model
 from pipcook_deploy.runtimes.tfjs_node import TfjsNodeRuntime
