@@ -9,19 +9,19 @@ from typing import Any
 
 from pipcook_deploy import __version__
 from pipcook_deploy.bundle import CARD, MANIFEST, SUMS, sums
+from pipcook_deploy.files import files_below, sha256
 from pipcook_deploy.manifest import (
     ArtifactEntry,
-    FileEntry,
     Manifest,
     SampleEntry,
     SourceEntry,
+    StoredFile,
 )
 from pipcook_deploy.model import Model
 from pipcook_deploy.model_card import render_card
 from pipcook_deploy.planner import Step
 from pipcook_deploy.samples import Samples
 from pipcook_deploy.schedule import Outcome
-from pipcook_deploy.steps import measure_files
 from pipcook_deploy.tensors import load_tensors, save_tensors
 
 TOOLS = (
@@ -67,11 +67,10 @@ def write_bundle(built: Built, staging: Path) -> None:
         recipe=json.loads(json.dumps(built.recipe)),
         artifacts=tuple(entries),
         samples=_samples(built, staging, bundle),
-        card=FileEntry(path=CARD, size=0, gzip=0, brotli=0, sha256=""),
+        card=StoredFile(path=CARD, size=0, sha256=""),
     )
     (bundle / CARD).write_text(render_card(manifest))
-    card = next(row for row in measure_files(str(bundle)) if row["path"] == CARD)
-    manifest = manifest.model_copy(update={"card": FileEntry(**card)})
+    manifest = manifest.model_copy(update={"card": _stored(bundle / CARD, bundle)})
     (bundle / MANIFEST).write_text(manifest.dump())
     (bundle / SUMS).write_bytes(sums(bundle))
 
@@ -121,7 +120,7 @@ def _samples(built: Built, staging: Path, bundle: Path) -> SampleEntry:
         source_accuracy=built.outcome.results["run source"],
         encoded=tuple(name for name, _ in samples.encoded),
         labels=None if labels is None else tuple(labels[: samples.golden]),
-        files=tuple(FileEntry(**row) for row in measure_files(str(place))),
+        files=tuple(_stored(path, place) for path in files_below(place)),
     )
 
 
@@ -130,6 +129,11 @@ def _source(built: Built) -> SourceEntry:
     return SourceEntry(
         name=model.path.name, format=model.format, sha256=model.source_hash, details=model.details
     )
+
+
+def _stored(path: Path, below: Path) -> StoredFile:
+    name = path.relative_to(below).as_posix()
+    return StoredFile(path=name, size=path.stat().st_size, sha256=sha256(path))
 
 
 def _tool_versions() -> dict[str, str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from pipcook_deploy.artifact import Artifact
 from pipcook_deploy.errors import BundleError
 from pipcook_deploy.files import files_below, sha256
-from pipcook_deploy.manifest import ArtifactEntry, FileEntry, Manifest
+from pipcook_deploy.manifest import ArtifactEntry, Manifest, StoredFile
 from pipcook_deploy.runtime import Tensors
 from pipcook_deploy.spec import ModelSpec
 from pipcook_deploy.tensors import load_tensors
@@ -76,13 +76,13 @@ class Bundle:
                 "the bundle was changed after it was made: make it again, or copy it again",
             )
 
-    def _expected(self) -> dict[str, FileEntry]:
-        found = {CARD: self.manifest.card}
+    def _expected(self) -> dict[str, StoredFile]:
+        found: dict[str, StoredFile] = {CARD: self.manifest.card}
         for artifact in self.manifest.artifacts:
             for file in artifact.files:
                 found[f"artifacts/{artifact.format}/{file.path}"] = file
-        for file in self.manifest.samples.files:
-            found[f"samples/{file.path}"] = file
+        for sample in self.manifest.samples.files:
+            found[f"samples/{sample.path}"] = sample
         return found
 
     def _wrong_files(self) -> list[str]:

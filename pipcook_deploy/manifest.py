@@ -21,14 +21,19 @@ MANIFEST_VERSION = 1
 SCHEMA = Path(__file__).with_name("manifest.schema.json")
 
 
-class FileEntry(Options):
-    """A file of the bundle. Sizes are bytes; `gzip` and `brotli` are what the wire would carry."""
+class StoredFile(Options):
+    """A file of the bundle; `size` is bytes."""
 
     path: str
     size: int
+    sha256: str
+
+
+class FileEntry(StoredFile):
+    """A file that is shipped: `gzip` and `brotli` are the bytes that the wire would carry."""
+
     gzip: int
     brotli: int
-    sha256: str
 
 
 class TensorBinding(Options):
@@ -129,7 +134,7 @@ class SampleEntry(Options):
     source_accuracy: float | None
     encoded: tuple[str, ...]
     labels: tuple[int, ...] | None
-    files: tuple[FileEntry, ...]
+    files: tuple[StoredFile, ...]
 
 
 class SourceEntry(Options):
@@ -151,7 +156,7 @@ class Manifest(Options):
     recipe: dict[str, JsonValue]
     artifacts: tuple[ArtifactEntry, ...]
     samples: SampleEntry
-    card: FileEntry = Field(description="MODEL_CARD.md")
+    card: StoredFile = Field(description="MODEL_CARD.md")
 
     def dump(self) -> str:
         """The text of `manifest.json`."""

@@ -92,17 +92,19 @@ def _tasks(
     staging: Path,
     workers: Workers,
 ) -> list[Task]:
-    tasks = [_truth(request.model, samples, staging, workers)]
-    convert: dict[str, str] = {}
+    # Conversions come first: they are the longest, and what is left at the end should be short.
+    conversions = [_truth(request.model, samples, staging, workers)]
+    checks: list[Task] = []
+    names: dict[str, str] = {}
     for format, step in steps.items():
         for part in step.chain:
-            if part.key not in convert:
-                convert[part.key] = f"convert {part.converter.format}"
+            if part.key not in names:
+                names[part.key] = f"convert {part.converter.format}"
                 options = _options(part.converter, samples, staging)
-                tasks.append(_convert(part, options, convert, request.model, staging, workers))
-        tasks.append(_measure(format, convert[step.key], workers))
-        tasks += _verifications(request, step, convert[step.key], samples, staging, workers)
-    return tasks
+                conversions.append(_convert(part, options, names, request.model, staging, workers))
+        checks += _verifications(request, step, names[step.key], samples, staging, workers)
+        checks.append(_measure(format, names[step.key], workers))
+    return conversions + checks
 
 
 def _truth(model: Model, samples: Samples, staging: Path, workers: Workers) -> Task:

@@ -14,7 +14,7 @@ from pipcook_deploy.errors import (
     MissingDependencyError,
     VerificationError,
 )
-from pipcook_deploy.files import files_below, sha256, wire_sizes
+from pipcook_deploy.files import files_below, sha256, sync_tree, wire_sizes
 from pipcook_deploy.model import Model
 from pipcook_deploy.runtime import Runtime, Tensors
 from pipcook_deploy.tensors import load_tensors, save_tensors
@@ -87,8 +87,12 @@ def _affordable(inputs: Tensors, runtime: Runtime) -> int:
 
 
 def measure_files(folder: str) -> Any:
-    """Size, wire sizes and hash of every file below a folder, in the order of their names."""
+    """Size, wire sizes and hash of every file below a folder, in the order of their names.
+
+    The files are flushed to disk here, while other tasks compute, not when the bundle is moved.
+    """
     root = Path(folder)
+    sync_tree(root)
     return [_measure(root, path) for path in files_below(root)]
 
 

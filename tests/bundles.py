@@ -29,11 +29,16 @@ def write_small_bundle(folder, *, name="m", format="onnx"):
     save_tensors(folder / "samples" / "outputs", {"y": np.ones((2, 2), np.float32)})
     manifest = _manifest(folder, name, format)
     (folder / CARD).write_text(render_card(manifest))
-    card = next(row for row in measure_files(str(folder)) if row["path"] == CARD)
+    card = next(row for row in _stored(folder) if row["path"] == CARD)
     manifest = manifest.model_copy(update={"card": manifest.card.model_copy(update=card)})
     (folder / MANIFEST).write_text(manifest.dump())
     (folder / SUMS).write_bytes(sums(folder))
     return Bundle.open(folder)
+
+
+def _stored(folder):
+    rows = measure_files(str(folder))
+    return [{key: row[key] for key in ("path", "size", "sha256")} for row in rows]
 
 
 def _manifest(folder, name, format):
@@ -73,8 +78,8 @@ def _manifest(folder, name, format):
                 "source_accuracy": None,
                 "encoded": [],
                 "labels": None,
-                "files": measure_files(str(folder / "samples")),
+                "files": _stored(folder / "samples"),
             },
-            "card": {"path": CARD, "size": 0, "gzip": 0, "brotli": 0, "sha256": ""},
+            "card": {"path": CARD, "size": 0, "sha256": ""},
         }
     )
