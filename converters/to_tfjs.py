@@ -50,7 +50,7 @@ class TfjsConverter(Converter):
     def accepted(self) -> tuple[str, ...]:
         """By kind; what needs no conversion first."""
         if self.kind == "layers":
-            return ("tfjs_layers", "keras_h5", "keras")
+            return ("tfjs_layers", "keras", "keras_h5")
         return self.accepts if self.engine == "builtin" else ("saved_model",)
 
     def writes(self) -> str:
