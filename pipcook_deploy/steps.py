@@ -12,9 +12,11 @@ from pipcook_deploy.errors import (
     ConversionError,
     DeployError,
     MissingDependencyError,
+    UnsupportedConversionError,
     VerificationError,
 )
 from pipcook_deploy.files import files_below, sha256, sync_tree, wire_sizes
+from pipcook_deploy.jobs.child import is_disk
 from pipcook_deploy.model import Model
 from pipcook_deploy.runtime import Runtime, Tensors
 from pipcook_deploy.tensors import load_tensors, save_tensors
@@ -22,11 +24,15 @@ from pipcook_deploy.tensors import load_tensors, save_tensors
 
 def convert(converter: str, options: dict[str, Any], model: dict[str, Any], into: str) -> Any:
     """Run one converter; a framework's own exception becomes a `ConversionError`."""
-    try:
-        artifact = plugins.converter(converter)(**options).convert(
-            Model.from_json(model), Path(into)
+    made, source = plugins.converter(converter)(**options), Model.from_json(model)
+    if source.format not in made.accepted():
+        raise UnsupportedConversionError(
+            f"{converter} does not read {source.format} (it reads {', '.join(made.accepted())})",
+            "run: pipcook-deploy plugins",
         )
-    except (DeployError, OSError):
+    try:
+        artifact = made.convert(source, Path(into))
+    except DeployError:
         raise
     except ImportError as error:
         raise MissingDependencyError(
@@ -34,6 +40,8 @@ def convert(converter: str, options: dict[str, Any], model: dict[str, Any], into
             "run: pip install 'pipcook-deploy[tensorflow]'",
         ) from error
     except Exception as error:
+        if isinstance(error, OSError) and is_disk(error):
+            raise
         traceback.print_exc()
         lines = str(error).strip().splitlines() or [""]
         raise ConversionError(f"{converter}: {type(error).__name__}: {lines[0][:500]}") from error

@@ -2,10 +2,12 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 
 import pytest
 
 from pipcook_deploy.jobs.zygote import ENVIRONMENT
+from tests.twins import Twins, made
 
 # Tests call converters in their own process, so they get the environment of a worker.
 os.environ.update(ENVIRONMENT)
@@ -23,3 +25,10 @@ def chromium() -> str:
     if found is None:
         pytest.skip("Chromium is not installed: apt-get install chromium")
     return found
+
+
+@pytest.fixture(scope="session")
+def twins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twins]:
+    """A model whose tensors only names tell apart, in every format."""
+    with made(tmp_path_factory.mktemp("twins")) as found:
+        yield found

@@ -22,7 +22,7 @@ def run(request: dict[str, Any]) -> int:
         answer = {"error": describe(error)}
     except OSError as error:
         traceback.print_exc()
-        answer = {"error": describe(_disk(error))} if _is_disk(error) else {"bug": _bug(error)}
+        answer = {"error": describe(_disk(error))} if is_disk(error) else {"bug": _bug(error)}
     except Exception as error:  # noqa: BLE001 - reported to the parent, which decides what it means
         traceback.print_exc()
         answer = {"bug": _bug(error)}
@@ -49,7 +49,8 @@ def revive(data: dict[str, Any]) -> DeployError:
     return error
 
 
-def _is_disk(error: OSError) -> bool:
+def is_disk(error: OSError) -> bool:
+    """Whether the disk is full or read-only, which is nobody's bug."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 

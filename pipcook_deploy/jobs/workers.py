@@ -35,7 +35,7 @@ class Workers:
     """Runs jobs in child processes: one family with TensorFlow loaded, one without.
 
     Use as a context manager: leaving it ends every child. `call` may be used from several threads.
-    `scratch` takes logs and results.
+    `scratch` takes logs, results, and the temporary files of the jobs; whoever made it removes it.
     """
 
     def __init__(self, scratch: Path) -> None:
@@ -117,13 +117,16 @@ class _Zygote:
     def __init__(self, modules: tuple[str, ...], scratch: Path) -> None:
         name = "heavy" if modules else "light"
         self._log = scratch / f"zygote-{name}.log"
+        temporary = scratch / "tmp"
+        temporary.mkdir(exist_ok=True)
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "pipcook_deploy.jobs.zygote", *modules],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=os.environ | ENVIRONMENT,
+                # Jobs end without cleaning up (TensorFlow leaves a file for each traced function).
+                env=os.environ | ENVIRONMENT | {"TMPDIR": str(temporary.absolute())},
                 # Ctrl-C reaches the stage only, which then ends its workers in order.
                 start_new_session=True,
             )

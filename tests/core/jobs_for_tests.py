@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 from pipcook_deploy.errors import SourceError
@@ -40,3 +41,9 @@ def sleep_with_child(note):
     with open(note, "w") as stream:
         stream.write(f"{os.getpid()} {child.pid}")
     time.sleep(60)
+
+
+def leave_a_file():
+    handle, path = tempfile.mkstemp()
+    os.close(handle)
+    return path

@@ -96,3 +96,9 @@ def _wait(condition, seconds=10):
     while not condition():
         assert time.monotonic() < end, "waited too long"
         time.sleep(0.02)
+
+
+def test_what_a_job_leaves_behind_is_in_the_scratch_folder(workers, tmp_path):
+    left = workers.call(f"{HERE}:leave_a_file", {}, heavy=False)
+    assert os.path.exists(left)
+    assert left.startswith(f"{tmp_path}/")
