@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipcook_deploy.artifact import Artifact
+from pipcook_deploy.bundle_safety import foreign_entries
 from pipcook_deploy.errors import BundleError
 from pipcook_deploy.files import files_below, sha256
 from pipcook_deploy.manifest import ArtifactEntry, Manifest, StoredFile
@@ -67,9 +68,11 @@ class Bundle:
     def check_files(self) -> None:
         """Compare every file with the manifest and the sums.
 
-        Raises `BundleError` that lists every file that is missing, changed, or not of the bundle.
+        Raises `BundleError` that lists every file that is missing, changed, or not of the bundle, and every
+        link.
         """
-        wrong = [*self._wrong_sums(), *self._wrong_files()]
+        # First of all, and alone: reading a link or a pipe is what must not happen.
+        wrong = foreign_entries(self.path) or [*self._wrong_sums(), *self._wrong_files()]
         if wrong:
             raise BundleError(
                 "\n".join(f"{self.path}: {line}" for line in dict.fromkeys(wrong)),

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipcook_deploy.bundle import Bundle
-from pipcook_deploy.errors import UsageError
+from pipcook_deploy.bundle_safety import check_models
+from pipcook_deploy.errors import BundleError, SourceError, UsageError
 from pipcook_deploy.jobs.workers import Workers
 from pipcook_deploy.manifest import ArtifactEntry, VerificationEntry
 from pipcook_deploy.schedule import Listener, Outcome, Silence, Task, run_tasks
@@ -17,12 +18,14 @@ def verify_bundle(
     path: Path | str,
     *,
     only: Sequence[str] = (),
+    trusted: bool = False,
     jobs: int = 2,
     listener: Listener | None = None,
 ) -> dict[str, list[VerificationEntry]]:
     """Check every byte, then run each artifact on the golden samples and compare with the source's answers.
 
-    `only` names the formats to run (all by default). Raises `BundleError` for changed files,
+    `only` names the formats to run (all by default); artifacts that carry code run only if `trusted`.
+    Raises `BundleError` for changed files and for artifacts that are not what the manifest says,
     `MissingDependencyError` if a runtime is not installed, `VerificationError` if an answer differs.
     """
     bundle = Bundle.open(path)
@@ -32,6 +35,8 @@ def verify_bundle(
             raise UsageError(f"{path}: has no {name} artifact{near}")
     bundle.check_files()
     entries = [entry for entry in bundle.manifest.artifacts if not only or entry.format in only]
+    check_models(bundle, entries, trusted=trusted)
+    _check_samples(bundle)
     with tempfile.TemporaryDirectory() as scratch, Workers(Path(scratch)) as workers:
         tasks = [
             _task(bundle, entry, variant, workers)
@@ -52,7 +57,29 @@ def _task(bundle: Bundle, entry: ArtifactEntry, variant: int, workers: Workers) 
         tolerance=entry.verification[0].tolerance,
     )
     artifact = entry.artifact(bundle.path).to_json()
-    return Task(check.task, lambda _: check.run(artifact, workers))
+
+    def run(_: object) -> VerificationEntry:
+        try:
+            return check.run(artifact, workers)
+        except SourceError as error:  # of a runtime that cannot open it
+            raise BundleError(error.message, error.hint) from error
+
+    return Task(check.task, run)
+
+
+def _check_samples(bundle: Bundle) -> None:
+    spec = bundle.spec
+    parts = (
+        ("inputs", bundle.golden_inputs(), spec.inputs),
+        ("outputs", bundle.golden_outputs(), spec.outputs),
+    )
+    counts = set()
+    for part, tensors, wanted in parts:
+        if set(tensors) != {tensor.name for tensor in wanted}:
+            raise BundleError(f"{bundle.path}: samples/{part}: are not those of the model")
+        counts |= {len(value) if value.ndim else 0 for value in tensors.values()}
+    if counts != {bundle.manifest.samples.count} or counts == {0}:
+        raise BundleError(f"{bundle.path}: samples: are not as many as the manifest says")
 
 
 def _collect(

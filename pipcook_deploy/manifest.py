@@ -7,11 +7,12 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, JsonValue, ValidationError
+from pydantic import AfterValidator, Field, JsonValue, ValidationError, model_validator
 
 from pipcook_deploy.artifact import Artifact, Binding
+from pipcook_deploy.bundle_safety import folder_name, inside, inside_or_all
 from pipcook_deploy.compare import Tolerance
 from pipcook_deploy.errors import BundleError
 from pipcook_deploy.options import Options
@@ -24,7 +25,7 @@ SCHEMA = Path(__file__).with_name("manifest.schema.json")
 class StoredFile(Options):
     """A file of the bundle; `size` is bytes."""
 
-    path: str
+    path: Annotated[str, AfterValidator(inside)]
     size: int
     sha256: str
 
@@ -72,9 +73,9 @@ class VerificationEntry(Options):
 class ArtifactEntry(Options):
     """An artifact: its files below `artifacts/<format>/` and the proof that it answers right."""
 
-    format: str
+    format: Annotated[str, AfterValidator(folder_name)]
     model_format: str
-    entry: str
+    entry: Annotated[str, AfterValidator(inside_or_all)]
     precision: str
     chain: tuple[str, ...]
     options: dict[str, JsonValue]
@@ -83,6 +84,16 @@ class ArtifactEntry(Options):
     details: dict[str, JsonValue]
     files: tuple[FileEntry, ...]
     verification: tuple[VerificationEntry, ...]
+
+    @model_validator(mode="after")
+    def _proven(self) -> "ArtifactEntry":
+        if not self.verification:
+            raise ValueError(f"{self.format} was never verified")
+        files = [file.path for file in self.files]
+        whole = self.entry == "." and files
+        if not whole and not any(f == self.entry or f.startswith(f"{self.entry}/") for f in files):
+            raise ValueError(f"the entry {self.entry!r} of {self.format} is not among its files")
+        return self
 
     @property
     def size(self) -> int:
@@ -158,6 +169,18 @@ class Manifest(Options):
     samples: SampleEntry
     card: StoredFile = Field(description="MODEL_CARD.md")
 
+    @model_validator(mode="after")
+    def _consistent(self) -> "Manifest":
+        formats = [artifact.format for artifact in self.artifacts]
+        if len(set(formats)) != len(formats):
+            raise ValueError("a format is there twice")
+        inputs, outputs = ({t.name for t in ts} for ts in (self.spec.inputs, self.spec.outputs))
+        for artifact in self.artifacts:
+            bound = (artifact.inputs, inputs), (artifact.outputs, outputs)
+            if any({row.name for row in rows} != names for rows, names in bound):
+                raise ValueError(f"{artifact.format} has other inputs or outputs than the spec")
+        return self
+
     def dump(self) -> str:
         """The text of `manifest.json`."""
         return json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
@@ -166,10 +189,12 @@ class Manifest(Options):
     def load(cls, path: Path) -> "Manifest":
         """Read and check; raises `BundleError` naming what is wrong."""
         try:
+            if path.exists() and not path.is_file():
+                raise BundleError(f"{path}: is not a file")  # a pipe would block for ever
             data: Any = json.loads(path.read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise BundleError(f"{path.parent}: is not a bundle (no manifest.json)") from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise BundleError(f"{path}: cannot be read: {error}") from error
         version = data.get("manifest_version") if isinstance(data, dict) else None
         if isinstance(version, int) and version > MANIFEST_VERSION:
@@ -182,7 +207,8 @@ class Manifest(Options):
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
-            raise BundleError(f"{path}: {where}: {first['msg']}") from error
+            place = f"{where}: " if where else ""
+            raise BundleError(f"{path}: {place}{first['msg']}") from error
 
 
 def schema() -> str:

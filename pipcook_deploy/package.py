@@ -20,7 +20,10 @@ def package_all(bundle: Bundle, targets: Mapping[str, Target]) -> list[Package]:
 def package_one(
     bundle: Bundle, name: str, options: Mapping[str, Any], out: Path | None = None
 ) -> Package:
-    """Package for one target; raises `UsageError` for an unknown target or option."""
+    """Package for one target.
+
+    Raises `UsageError` for an unknown target or option, `BundleError` if the bundle's files were changed.
+    """
     try:
         target = plugins.target(name)(**options)
     except ValidationError as error:
@@ -28,6 +31,7 @@ def package_one(
         raise UsageError(
             f"--set {name}.{'.'.join(map(str, first['loc']))}: {first['msg']}"
         ) from error
+    bundle.check_files()
     return target.package(bundle, out or default_place(bundle, name))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from pipcook_deploy.api import deploy, opened
 from pipcook_deploy.artifact import Artifact, Binding
 from pipcook_deploy.bundle import MANIFEST, Bundle
+from pipcook_deploy.bundle_safety import check_models
 from pipcook_deploy.model import Model
 from pipcook_deploy.spec import TensorSpec
 
@@ -18,7 +19,7 @@ def serve_source(
     Raises `BundleError` if a bundle's files were changed, `ServerError` if the port is taken, and for other
     sources what converting them raises.
     """
-    if (source / MANIFEST).is_file():
+    if (source / MANIFEST).exists():
         _serve_bundle(Bundle.open(source), host, port)
         return
     with opened(source, trust_source=trust_source) as model:
@@ -47,8 +48,8 @@ def as_artifact(model: Model) -> Artifact:
 
 def _serve_bundle(bundle: Bundle, host: str, port: int) -> None:
     bundle.check_files()
-    artifact = bundle.artifact("onnx")
-    _serve(bundle, artifact, host, port)
+    check_models(bundle, [bundle.entry("onnx")], trusted=False)
+    _serve(bundle, bundle.artifact("onnx"), host, port)
 
 
 def _serve(owner: Bundle | Model, artifact: Artifact, host: str, port: int) -> None:

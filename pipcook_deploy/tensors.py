@@ -38,8 +38,8 @@ def load_tensors(folder: Path, count: int | None = None) -> Tensors:
     """
     try:
         rows = json.loads((folder / INDEX).read_text())
-        return {row["name"]: _load(folder, row)[:count] for row in rows}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return {str(row["name"]): _load(folder, row)[:count] for row in rows}
+    except (OSError, EOFError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise BundleError(f"{folder}: the tensors in it cannot be read: {error}") from error
 
 
@@ -49,10 +49,10 @@ def _load(folder: Path, row: dict[str, Any]) -> Any:
     path = folder / Path(row["file"]).name
     if row["dtype"] == "string":
         return np.array(json.loads(path.read_text()), dtype=object).reshape(row["shape"])
-    value = np.load(path, allow_pickle=False)
+    value = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a huge shape costs nothing
     if list(value.shape) != row["shape"] or value.dtype.name != row["dtype"]:
         raise ValueError(f"{path.name} is {value.dtype.name} {list(value.shape)}")
-    return value
+    return np.array(value)
 
 
 def _texts(value: Any) -> Any:

@@ -66,7 +66,13 @@ def _manifest(folder, name, format):
     return Manifest.model_validate(
         {
             "tools": {"pipcook-deploy": "0.1.0"},
-            "spec": {"name": name, "labels": ["a", "b"], "notes": ["no <b>licence</b>"]},
+            "spec": {
+                "name": name,
+                "inputs": [{"name": "x", "dtype": "float32", "shape": [None, 2]}],
+                "outputs": [{"name": "y", "dtype": "float32", "shape": [None, 2]}],
+                "labels": ["a", "b"],
+                "notes": ["no <b>licence</b>"],
+            },
             "source": {"name": "m.keras", "format": "keras", "sha256": "0" * 64, "details": {}},
             "recipe": {},
             "artifacts": [artifact],

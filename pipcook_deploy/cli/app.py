@@ -135,9 +135,10 @@ def inspect(model: Path, signature: str | None, trust_source: bool, as_json: boo
 @app.command()
 @click.argument("bundle", type=PathArgument)
 @click.option("--only", help="Formats to run, separated by commas; all by default.")
+@trust_option
 @jobs_option
 @json_option
-def verify(bundle: Path, only: str | None, jobs: int, as_json: bool) -> int:
+def verify(bundle: Path, only: str | None, trust_source: bool, jobs: int, as_json: bool) -> int:
     """Check every byte of BUNDLE and run every artifact again."""
     from pipcook_deploy.check_bundle import verify_bundle
     from pipcook_deploy.cli.progress import watched
@@ -146,7 +147,9 @@ def verify(bundle: Path, only: str | None, jobs: int, as_json: bool) -> int:
     formats = tuple(part.strip() for part in (only or "").split(",") if part.strip())
     _stop_on_sigterm()
     with watched(quiet=as_json) as listener:
-        results = verify_bundle(bundle, only=formats, jobs=jobs, listener=listener)
+        results = verify_bundle(
+            bundle, only=formats, trusted=trust_source, jobs=jobs, listener=listener
+        )
     report_verification(bundle, results, as_json=as_json)
     return 0
 

@@ -55,10 +55,18 @@ def _session(path: Path) -> Any:
     options.log_severity_level = 3
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except (RuntimeError, onnxruntime.capi.onnxruntime_pybind11_state.Fail) as error:
+    except _refusals() as error:
         raise SourceError(
             f"{path}: ONNX Runtime cannot open it: {str(error).splitlines()[0]}"
         ) from error
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """Every error of ONNX Runtime; they have no class in common."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    kinds = (value for value in vars(state).values() if isinstance(value, type))
+    return RuntimeError, *(kind for kind in kinds if issubclass(kind, Exception))
 
 
 def _cast(value: Any, kind: str) -> Any:
