@@ -21,6 +21,9 @@ class Task:
 class Listener(Protocol):
     """Who watches the tasks: a progress display, or nobody."""
 
+    def chosen(self, chains: list[str]) -> None:
+        """The chains of converters that a stage will run, one line each."""
+
     def planned(self, names: list[str]) -> None:
         """Called once, before anything starts."""
 
@@ -39,6 +42,9 @@ class Listener(Protocol):
 
 class Silence:
     """A listener that does nothing."""
+
+    def chosen(self, chains: list[str]) -> None:
+        """Nothing."""
 
     def planned(self, names: list[str]) -> None:
         """Nothing."""

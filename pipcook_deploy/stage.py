@@ -19,7 +19,7 @@ from pipcook_deploy.files import staged_folder
 from pipcook_deploy.jobs.workers import WorkerError, Workers
 from pipcook_deploy.manifest import VerificationEntry
 from pipcook_deploy.model import Model
-from pipcook_deploy.planner import Step, plan
+from pipcook_deploy.planner import Step, describe_plan, plan
 from pipcook_deploy.samples import SampleOptions, Samples, make_samples
 from pipcook_deploy.schedule import Listener, Silence, Task, run_tasks
 from pipcook_deploy.steps import runtime_for
@@ -59,7 +59,9 @@ def run_stage(request: StageRequest, listener: Listener | None = None) -> Bundle
 
     Raises the `DeployError` of what failed; the place of the bundle is then as it was before.
     """
+    listener = listener or Silence()
     steps = plan_request(request)
+    listener.chosen(describe_plan(request.model.format, steps))
     with staged_folder(request.out) as staging, Workers(staging) as workers:
         if _needs_tensorflow(request, steps):
             workers.warm()
@@ -69,7 +71,7 @@ def run_stage(request: StageRequest, listener: Listener | None = None) -> Bundle
         outcome = run_tasks(
             _tasks(request, steps, samples, staging, workers),
             jobs=request.jobs,
-            listener=listener or Silence(),
+            listener=listener,
         )
         failure = joined(list(outcome.errors.values()))
         if failure and not (request.keep_going and any(good_steps(steps, outcome))):
@@ -180,7 +182,8 @@ def _as_model(source: Model, step: Step | None, artifact: dict[str, Any]) -> Mod
         return source
     path = Path(artifact["path"])
     entry = path / artifact["entry"] if artifact["entry"] != "." else path
-    return replace(source, path=entry, format=step.converter.writes(), signature=None)
+    signature = artifact["details"].get("signature")
+    return replace(source, path=entry, format=step.converter.writes(), signature=signature)
 
 
 def _measure(format: str, convert: str, workers: Workers) -> Task:

@@ -1,6 +1,7 @@
 """Printing for people: plain text where the output is not a terminal."""
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,3 +28,9 @@ def say(what: Any) -> None:
     width = None if sys.stdout.isatty() else PLAIN_WIDTH
     console = Console(width=width, highlight=False, soft_wrap=isinstance(what, str))
     console.print(Text(what) if isinstance(what, str) else what)
+
+
+def shown(path: Path) -> Path:
+    """A path as a person would type it here: relative to the current folder if it lies below."""
+    absolute = path.absolute()
+    return absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else path

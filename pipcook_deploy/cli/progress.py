@@ -34,6 +34,10 @@ def watched(*, quiet: bool = False) -> Iterator[Listener]:
 class _Lines:
     """One plain line for each task that ended."""
 
+    def chosen(self, chains: list[str]) -> None:
+        for chain in chains:
+            self._say(f"plan    {chain}")
+
     def planned(self, names: list[str]) -> None:
         self._say(f"{len(names)} tasks")
 
@@ -58,7 +62,11 @@ class _Table:
 
     def __init__(self) -> None:
         self._rows: dict[str, tuple[str, float]] = {}
+        self._chains: list[str] = []
         self._lock = threading.Lock()
+
+    def chosen(self, chains: list[str]) -> None:
+        self._chains = chains
 
     def planned(self, names: list[str]) -> None:
         with self._lock:
@@ -83,6 +91,8 @@ class _Table:
 
         styles = {"ok": "green", "failed": "bold red", "running": "cyan", "skipped": "yellow"}
         table = Table(box=None, show_header=False, pad_edge=False)
+        for chain in self._chains:
+            table.add_row(Text("plan", style="dim"), Text(chain, style="dim"), "")
         with self._lock:
             rows = list(self._rows.items())
         for name, (state, value) in rows:

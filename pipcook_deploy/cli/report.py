@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipcook_deploy import plugins
-from pipcook_deploy.cli.console import say, table
+from pipcook_deploy.cli.console import say, shown, table
 from pipcook_deploy.errors import DeployError
 from pipcook_deploy.text import human_bytes
 
@@ -76,7 +76,7 @@ def report_bundle(bundle: "Bundle", packages: Sequence["Package"], *, as_json: b
                 say(f"note: {entry.format} does not run in {row.runtime}: {row.reason}")
     for note in manifest.spec.notes:
         say(f"note: {note}")
-    say(f"bundle: {bundle.path}")
+    say(f"bundle: {shown(bundle.path)}")
     report_packages(packages, as_json=False)
 
 
@@ -86,7 +86,7 @@ def report_packages(packages: Sequence["Package"], *, as_json: bool) -> None:
         _dump({"packages": [_package_json(package) for package in packages]})
         return
     for package in packages:
-        say(f"package {package.target}: {package.path}\nrun: {' '.join(package.command)}")
+        say(f"package {package.target}: {shown(package.path)}\nrun: {' '.join(package.command)}")
 
 
 def report_verification(
