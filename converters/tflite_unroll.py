@@ -33,6 +33,8 @@ def unrolled(model: Any) -> Any:
         import keras as framework
 
     def clone(layer: Any) -> Any:
+        if hasattr(layer, "layers"):
+            return unrolled(layer)
         config = layer.get_config()
         if type(layer).__name__ in _CELLS:
             config["unroll"] = True
@@ -58,5 +60,7 @@ def _recurrent(model: Any) -> list[Any]:
 
 
 def _steps(layer: Any) -> int | None:
-    shape = layer.input.shape
-    return None if shape[1] is None else int(shape[1])
+    """Of the first call: a mask or a state may come with the sequence, and a layer may be shared."""
+    tensors = layer._inbound_nodes[0].input_tensors
+    first = tensors[0] if isinstance(tensors, list | tuple) else tensors
+    return None if first.shape[1] is None else int(first.shape[1])

@@ -1,6 +1,8 @@
 """The ONNX converter: SavedModel -> tf2onnx, in this process, under the spec's names."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -8,7 +10,9 @@ from pydantic import Field
 
 from pipcook_deploy.artifact import Artifact, Binding
 from pipcook_deploy.converter import Converter
+from pipcook_deploy.converters.onnx_names import all_nodes, clean, given_names, restore_names
 from pipcook_deploy.errors import ConversionError
+from pipcook_deploy.keep_source import keep
 from pipcook_deploy.model import Model
 from pipcook_deploy.saved_model_io import Serving, dtype_name, open_signature, static_shape
 
@@ -17,21 +21,32 @@ FILE = "model.onnx"
 
 
 class OnnxConverter(Converter):
-    """Writes one `model.onnx`."""
+    """Writes one `model.onnx`; an ONNX source is copied, its external data too."""
 
     format: ClassVar[str] = "onnx"
-    accepts: ClassVar[tuple[str, ...]] = ("saved_model",)
+    accepts: ClassVar[tuple[str, ...]] = ("onnx", "saved_model")
 
-    opset: int = Field(default=18, ge=13, le=23, description="ONNX operator set to write.")
+    opset: int = Field(
+        default=18,
+        ge=13,
+        le=23,
+        description="ONNX operator set to write; an ONNX source keeps its own.",
+    )
     slim: bool = Field(
         default=True, description="Simplify the graph with onnxslim: fewer nodes, same answers."
     )
+
+    def needs_tensorflow(self, source_format: str) -> bool:
+        """Not for a copy."""
+        return source_format != "onnx"
 
     def convert(self, model: Model, into: Path) -> Artifact:
         """Write `model` below `into`.
 
         Raises `ConversionError` naming the operators that ONNX has not.
         """
+        if model.format == "onnx":
+            return _kept(model, into)
         import onnx
 
         serving = open_signature(model)
@@ -40,8 +55,8 @@ class OnnxConverter(Converter):
             proto = _slim(proto)
         if self.opset > NEWEST_BY_TF2ONNX:
             proto = _raise_opset(proto, self.opset)
-        _restore_names(proto, serving)
-        _clean(proto)
+        restore_names(proto, serving)
+        clean(proto)
         _check(proto)
         data = proto.SerializeToString(deterministic=True)
         onnx.checker.check_model(data)
@@ -57,6 +72,14 @@ class OnnxConverter(Converter):
         )
 
 
+def _kept(model: Model, into: Path) -> Artifact:
+    facts = model.details
+    files = facts.get("external_files")
+    external = tuple(str(name) for name in files) if isinstance(files, list) else ()
+    kept = {key: facts[key] for key in ("opset", "ir_version") if key in facts}
+    return keep(model, into, FILE, external=external, details=kept)
+
+
 def _bindings(rows: tuple[tuple[str, Any], ...]) -> tuple[Binding, ...]:
     return tuple(Binding(k, k, dtype_name(s.dtype), static_shape(s.shape)) for k, s in rows)
 
@@ -68,17 +91,17 @@ def _convert(serving: Serving, opset: int) -> Any:
     from tf2onnx.tfonnx import process_tf_graph
 
     function = serving.function
-    inputs = _input_tensors(function)
+    inputs = serving.tensors()
     outputs = [tensor.name for tensor in function.outputs]
     tf_loader.tf_reset_default_graph()
-    with tf.device("/cpu:0"):
+    with _counted_nodes(), tf.device("/cpu:0"):
         graph_def, tables = tf_loader.from_trackable(
             serving.owner, function, [*inputs.values()], outputs, False
         )
         with tf.Graph().as_default() as graph:
             tf.import_graph_def(graph_def, name="")
-            renames = dict(zip(inputs.values(), _safe("input", len(inputs)), strict=True))
-            renames |= dict(zip(outputs, _safe("output", len(outputs)), strict=True))
+            renames = dict(zip(inputs.values(), given_names("input", len(inputs)), strict=True))
+            renames |= dict(zip(outputs, given_names("output", len(outputs)), strict=True))
             converted = process_tf_graph(
                 graph,
                 opset=opset,
@@ -89,25 +112,32 @@ def _convert(serving: Serving, opset: int) -> Any:
                 custom_op_handlers={"Erfc": (_erfc, [])},
                 continue_on_error=True,
             )
-    return _optimized(converted)
+        return _optimized(converted)
+
+
+@contextmanager
+def _counted_nodes() -> Iterator[None]:
+    """Let sets of tf2onnx' nodes follow a count instead of addresses: those change from run to run."""
+    from tf2onnx.graph import Node
+
+    numbers = count()
+
+    def number(node: Any) -> int:
+        if not hasattr(node, "_pipcook_number"):
+            node._pipcook_number = next(numbers)
+        return int(node._pipcook_number)
+
+    Node.__hash__ = number
+    try:
+        yield
+    finally:
+        del Node.__hash__
 
 
 def _optimized(graph: Any) -> Any:
     from tf2onnx import optimizer
 
     return optimizer.optimize_graph(graph, catch_errors=False).make_model("model")
-
-
-def _input_tensors(function: Any) -> dict[str, str]:
-    """Graph tensors of the signature's inputs, by key."""
-    keys = sorted(function.structured_input_signature[1])
-    captured = {t.name for t in function.graph.function_captures.by_val_internal.values()}
-    tensors = [t.name for t in function.inputs if t.name not in captured]
-    return dict(zip(keys, tensors, strict=True))
-
-
-def _safe(kind: str, count: int) -> list[str]:
-    return [f"pipcook_{kind}_{number}" for number in range(count)]
 
 
 def _erfc(context: Any, node: Any, name: str, args: Any) -> Any:
@@ -156,139 +186,12 @@ def _raise_opset(proto: Any, opset: int) -> Any:
         ) from error
 
 
-def _restore_names(proto: Any, serving: Serving) -> None:
-    """Give graph inputs and outputs the spec's names, and dynamic axes readable ones."""
-    names = dict(zip(_safe("input", len(serving.inputs)), serving.inputs, strict=True))
-    names |= dict(zip(_safe("output", len(serving.outputs)), serving.outputs, strict=True))
-    renames = {safe: key for safe, (key, _) in names.items()}
-    _sort(proto.graph)
-    _rename_values(proto.graph, _lasting(proto.graph))
-    inner = {value for node in _all_nodes(proto.graph) for value in node.output}
-    _rename_values(proto.graph, {key: f"inner.{key}" for key in renames.values() if key in inner})
-    proto.graph.initializer.sort(key=lambda tensor: str(tensor.name))
-    for value in (*proto.graph.input, *proto.graph.output):
-        spec = names[value.name][1]
-        _describe(value, spec, renames[value.name])
-    _rename_values(proto.graph, renames)
-
-
-def _sort(graph: Any) -> None:
-    """Nodes in the order in which the outputs need them: tf2onnx' own order changes from run to run."""
-    makers = {name: n for n, node in enumerate(graph.node) for name in node.output if name}
-    order: list[int] = []
-    done: set[int] = set()
-    stack = [(makers[v.name], False) for v in reversed(graph.output) if v.name in makers]
-    while stack:
-        number, ready = stack.pop()
-        if ready:
-            order.append(number)
-        elif number not in done:
-            done.add(number)
-            stack.append((number, True))
-            needs = [makers[name] for name in _reads(graph.node[number]) if name in makers]
-            stack.extend((need, False) for need in reversed(needs) if need not in done)
-    nodes = [type(graph.node[n]).FromString(graph.node[n].SerializeToString()) for n in order]
-    del graph.node[:]
-    graph.node.extend(nodes)
-    for node in graph.node:
-        node.attribute.sort(key=lambda attribute: str(attribute.name))
-        for inner in _inner_graphs(node):
-            _sort(inner)
-
-
-def _reads(node: Any) -> Iterator[str]:
-    """Tensors that a node needs, those that its loops and branches take from outside too."""
-    yield from node.input
-    for graph in _inner_graphs(node):
-        for inner in graph.node:
-            yield from _reads(inner)
-        yield from (value.name for value in graph.output)
-
-
-def _lasting(graph: Any) -> dict[str, str]:
-    """New names for inner tensors by what makes or reads them: `Conv_3`, `Conv_3.weight_1`.
-
-    Those of TensorFlow and tf2onnx change from run to run: counters, and chance among merged constants.
-    """
-    names: dict[str, str] = {}
-    constants = _constants(graph)
-    for number, node in enumerate(_all_nodes(graph)):
-        label = f"{node.op_type}_{number}"
-        for index, old in enumerate(node.input):
-            if old in constants:
-                names.setdefault(old, f"{label}.weight_{index}")
-        for index, old in enumerate(node.output):
-            names[old] = label if index == 0 else f"{label}.{index}"
-        for part, inner in enumerate(_inner_graphs(node)):
-            inner.name = f"{label}.graph_{part}"
-            for index, value in enumerate(inner.input):
-                names[value.name] = f"{inner.name}.input_{index}"
-    kept = ("pipcook_input_", "pipcook_output_")
-    return {old: new for old, new in names.items() if old and not old.startswith(kept)}
-
-
-def _constants(graph: Any) -> set[str]:
-    inner = [g for node in _all_nodes(graph) for g in _inner_graphs(node)]
-    return {str(tensor.name) for g in (graph, *inner) for tensor in g.initializer}
-
-
-def _inner_graphs(node: Any) -> list[Any]:
-    """Graphs of a loop or branch."""
-    return [attribute.g for attribute in node.attribute if attribute.HasField("g")]
-
-
-def _describe(value: Any, spec: Any, name: str) -> None:
-    if spec.shape.rank is None:
-        return
-    shape = value.type.tensor_type.shape
-    del shape.dim[:]
-    for axis, size in enumerate(spec.shape.as_list()):
-        dim = shape.dim.add()
-        if size is not None:
-            dim.dim_value = size
-        else:
-            dim.dim_param = "batch" if axis == 0 else f"{name}_{axis}"
-
-
-def _rename_values(graph: Any, names: dict[str, str]) -> None:
-    """Rename tensors, in the graphs of loops and branches too."""
-    for row in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        row.name = names.get(row.name, row.name)
-    for node in graph.node:
-        for list_ in (node.input, node.output):
-            for index, name in enumerate(list_):
-                list_[index] = names.get(name, name)
-        for inner in _inner_graphs(node):
-            _rename_values(inner, names)
-
-
-def _clean(proto: Any) -> None:
-    """Take out what is not the model: paths, dates, tool's chatter."""
-    proto.doc_string = ""
-    proto.graph.doc_string = ""
-    proto.graph.name = "model"
-    proto.producer_name = "pipcook-deploy"
-    proto.producer_version = ""
-    del proto.metadata_props[:]
-    del proto.graph.value_info[:]
-    for number, node in enumerate(_all_nodes(proto.graph)):
-        node.ClearField("doc_string")
-        if not node.domain:
-            node.ClearField("domain")
-        for attribute in node.attribute:
-            attribute.ClearField("doc_string")
-        for inner in _inner_graphs(node):
-            del inner.value_info[:]
-            inner.ClearField("doc_string")
-        node.name = f"{node.op_type}_{number}"
-
-
 def _check(proto: Any) -> None:
     """Refuse operators that no ONNX operator set has: tf2onnx leaves what it cannot translate."""
     from onnx import defs
 
     known = {(schema.domain, schema.name) for schema in defs.get_all_schemas_with_history()}
-    nodes = _all_nodes(proto.graph)
+    nodes = all_nodes(proto.graph)
     foreign = sorted({n.op_type for n in nodes if (_domain(n), n.op_type) not in known})
     if foreign:
         raise ConversionError(
@@ -299,13 +202,3 @@ def _check(proto: Any) -> None:
 
 def _domain(node: Any) -> str:
     return "" if node.domain == "ai.onnx" else str(node.domain)
-
-
-def _all_nodes(graph: Any) -> list[Any]:
-    """Nodes of a graph and of the loops and branches in it."""
-    nodes = []
-    for node in graph.node:
-        nodes.append(node)
-        for inner in _inner_graphs(node):
-            nodes += _all_nodes(inner)
-    return nodes

@@ -1,4 +1,4 @@
-"""The SavedModel converter: one dynamic-batch signature whose keys are the spec's names."""
+"""The SavedModel converter: from Keras one signature under the spec's names; a SavedModel stays as it is."""
 
 import shutil
 from pathlib import Path
@@ -9,8 +9,8 @@ from pipcook_deploy.converter import Converter
 from pipcook_deploy.errors import ConversionError
 from pipcook_deploy.keras_io import load_keras
 from pipcook_deploy.model import Model
-from pipcook_deploy.saved_model_export import export_keras, label_lines, save_as_default
-from pipcook_deploy.saved_model_io import DEFAULT, binding, open_signature
+from pipcook_deploy.saved_model_export import export_keras, label_lines
+from pipcook_deploy.saved_model_io import binding, open_signature
 
 # What a SavedModel consists of; anything else in a source folder is not copied.
 _PARTS = ("saved_model.pb", "fingerprint.pb", "variables", "assets", "assets.extra")
@@ -23,7 +23,7 @@ class SavedModelConverter(Converter):
     accepts: ClassVar[tuple[str, ...]] = ("keras", "keras_h5", "saved_model")
 
     def convert(self, model: Model, into: Path) -> Artifact:
-        """Write `model` below `into`; a SavedModel that is right already is copied as it is."""
+        """Write `model` below `into`; a SavedModel is copied, the chosen signature is told in the details."""
         if model.format == "saved_model":
             return _from_saved_model(model, into)
         return export_keras(model, load_keras(model), into)
@@ -38,10 +38,7 @@ def _from_saved_model(model: Model, into: Path) -> Artifact:
             f"{model.path}: its signature has {sorted(keys[0])} -> {sorted(keys[1])}, "
             f"the spec {sorted(names[0])} -> {sorted(names[1])}"
         )
-    if serving.function is serving.owner.signatures.get(DEFAULT):
-        _copy(model.path, into)
-    else:
-        save_as_default(serving, into)
+    _copy(model.path, into)
     _add_labels(model, into)
 
     def bindings(rows: tuple[tuple[str, Any], ...]) -> tuple[Binding, ...]:
@@ -54,7 +51,7 @@ def _from_saved_model(model: Model, into: Path) -> Artifact:
         ".",
         bindings(serving.inputs),
         bindings(serving.outputs),
-        details={"signature": DEFAULT, "signatures": sorted(serving.owner.signatures)},
+        details={"signature": serving.name, "signatures": sorted(serving.owner.signatures)},
     )
 
 
@@ -75,6 +72,7 @@ def _copy(source: Path, into: Path) -> None:
 
 def _add_labels(model: Model, into: Path) -> None:
     """Beside a finished graph labels are an extra asset, which needs no new graph."""
-    if model.spec.labels and not (into / "assets" / "labels.txt").exists():
+    text, own = label_lines(model.spec.labels), into / "assets" / "labels.txt"
+    if text and not (own.exists() and own.read_text("utf-8") == text):
         (into / "assets.extra").mkdir(exist_ok=True)
-        (into / "assets.extra" / "labels.txt").write_text(label_lines(model.spec.labels), "utf-8")
+        (into / "assets.extra" / "labels.txt").write_text(text, "utf-8")

@@ -1,7 +1,8 @@
 """The TFLite converter: float32, float16, dynamic-range and full int8."""
 
+import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -11,19 +12,20 @@ from pipcook_deploy.artifact import Artifact, Binding
 from pipcook_deploy.converter import Converter
 from pipcook_deploy.converters.tflite_unroll import longest_recurrence, unrolled
 from pipcook_deploy.errors import ConversionError
+from pipcook_deploy.keep_source import keep
 from pipcook_deploy.keras_io import load_keras
 from pipcook_deploy.model import Model
-from pipcook_deploy.saved_model_io import DEFAULT, dtype_name, open_signature, static_shape
+from pipcook_deploy.saved_model_io import Serving, dtype_name, opened_signature, static_shape
 from pipcook_deploy.spec import Details
 
 FILE = "model.tflite"
 
 
 class TfliteConverter(Converter):
-    """Writes one `model.tflite` with a `serving_default` signature under the spec's names."""
+    """Writes one `model.tflite` with a signature under the spec's names; a TFLite source is copied."""
 
     format: ClassVar[str] = "tflite"
-    accepts: ClassVar[tuple[str, ...]] = ("keras", "keras_h5", "saved_model")
+    accepts: ClassVar[tuple[str, ...]] = ("tflite", "keras", "keras_h5", "saved_model")
 
     precision: Literal["float32", "float16", "dynamic", "int8"] = Field(
         default="float32",
@@ -49,38 +51,53 @@ class TfliteConverter(Converter):
     def accepted_from(self, details: Details) -> tuple[str, ...]:
         """A SavedModel is shared with other formats; loops must be written anew from the layers."""
         if details.get("recurrent") is False:
-            return ("saved_model", "keras", "keras_h5")
+            return ("tflite", "saved_model", "keras", "keras_h5")
         return self.accepts
+
+    def needs_tensorflow(self, source_format: str) -> bool:
+        """Not for a copy."""
+        return source_format != "tflite"
 
     def convert(self, model: Model, into: Path) -> Artifact:
         """Write `model` below `into`.
 
         Raises `ConversionError` without a calibration set for int8, and for operators that TFLite has not.
         """
+        if model.format == "tflite":
+            return self._kept(model, into)
         samples = self._calibration(model) if self.precision == "int8" else None
         if self.precision != "int8" and self.io != "float32":
             raise ConversionError(f"tflite: io = {self.io!r} is for precision = 'int8' only")
         with tempfile.TemporaryDirectory(dir=into) as scratch:
             folder = self._saved_model(model, Path(scratch))
-            data = self._convert(folder, samples)
-            serving = open_signature(Model(folder, "saved_model", model.spec))
-            keys = serving.inputs, serving.outputs
+            signature = model.signature if model.format == "saved_model" else None
+            native = Model(folder, "saved_model", model.spec, signature=signature)
+            with opened_signature(native) as serving:
+                data = self._convert(serving, samples)
         (into / FILE).write_bytes(data)
         return Artifact(
             "tflite",
             "tflite",
             into,
             FILE,
-            _bindings(keys[0]),
-            _bindings(keys[1]),
+            _bindings(serving.inputs, serving.parameters),
+            _bindings(serving.outputs, {}),
             precision=self.precision,
-            details={"signature": DEFAULT, "io": self.io},
+            details={"signature": serving.name, "io": self.io},
         )
+
+    def _kept(self, model: Model, into: Path) -> Artifact:
+        if self.precision != "float32":
+            raise ConversionError(
+                f"tflite: a TFLite source is copied; it cannot be written in {self.precision}",
+                "start from the Keras file or the SavedModel that it was made from",
+            )
+        return keep(model, into, FILE, details={"signature": model.signature})
 
     def _saved_model(self, model: Model, scratch: Path) -> Path:
         """A SavedModel that TFLite can take: recurrences written out, or with a batch of one."""
         if model.format == "saved_model":
-            return _default_signature(model, scratch)
+            return model.path
         from pipcook_deploy.saved_model_export import export_keras
 
         keras_model = load_keras(model)
@@ -93,16 +110,18 @@ class TfliteConverter(Converter):
         export_keras(model.with_spec(labels=()), keras_model, scratch, batch)
         return scratch
 
-    def _convert(self, folder: Path, samples: dict[str, Any] | None) -> bytes:
+    def _convert(self, serving: Serving, samples: dict[str, Any] | None) -> bytes:
         import tensorflow as tf
 
-        converter = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=[DEFAULT])
+        converter = tf.lite.TFLiteConverter.from_saved_model(
+            str(serving.folder), signature_keys=[serving.name]
+        )
         if self.precision != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if self.precision == "float16":
             converter.target_spec.supported_types = [tf.float16]
         if samples is not None:
-            converter.representative_dataset = self._feed(samples)
+            converter.representative_dataset = self._feed(serving, samples)
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
             kinds = {"float32": tf.float32, "int8": tf.int8, "uint8": tf.uint8}
             converter.inference_input_type = kinds[self.io]
@@ -116,12 +135,15 @@ class TfliteConverter(Converter):
                 raise
             raise _explained(error) from error
 
-    def _feed(self, samples: dict[str, Any]) -> Callable[[], Iterator[tuple[str, dict[str, Any]]]]:
+    def _feed(
+        self, serving: Serving, samples: dict[str, Any]
+    ) -> Callable[[], Iterator[tuple[str, dict[str, Any]]]]:
         count = min(len(next(iter(samples.values()))), self.calibration_samples)
 
         def generate() -> Iterator[tuple[str, dict[str, Any]]]:
             for row in range(count):
-                yield DEFAULT, {name: value[row : row + 1] for name, value in samples.items()}
+                rows = {name: value[row : row + 1] for name, value in samples.items()}
+                yield serving.name, {serving.parameters[name]: v for name, v in rows.items()}
 
         return generate
 
@@ -165,20 +187,11 @@ def _fitting(samples: dict[str, Any], name: str, spec: Any, path: Path) -> Any:
     return value
 
 
-def _default_signature(model: Model, scratch: Path) -> Path:
-    """The folder itself if its default signature is the one; else a copy in which it is."""
-    from pipcook_deploy.saved_model_export import save_as_default
-
-    serving = open_signature(model)
-    if serving.function is serving.owner.signatures.get(DEFAULT):
-        return model.path
-    save_as_default(serving, scratch)
-    return scratch
-
-
-def _bindings(rows: tuple[tuple[str, Any], ...]) -> tuple[Binding, ...]:
-    """TFLite signatures keep the keys; what a runtime sees is float, whatever is inside."""
-    return tuple(Binding(k, k, dtype_name(s.dtype), static_shape(s.shape)) for k, s in rows)
+def _bindings(rows: tuple[tuple[str, Any], ...], names: Mapping[str, str]) -> tuple[Binding, ...]:
+    """TFLite signatures keep the parameter names; what a runtime sees is float, whatever is inside."""
+    return tuple(
+        Binding(k, names.get(k, k), dtype_name(s.dtype), static_shape(s.shape)) for k, s in rows
+    )
 
 
 def _explained(error: Exception) -> ConversionError:
@@ -187,6 +200,12 @@ def _explained(error: Exception) -> ConversionError:
         return ConversionError(
             "tflite: the SavedModel has loops (LSTM, GRU) that TFLite cannot take",
             "convert from the .keras or .h5 file: there the loops can be written out",
+        )
+    missing = sorted(set(re.findall(r"'tf\.(\w+)' op is neither a custom op nor a flex op", text)))
+    if missing:
+        return ConversionError(
+            f"tflite: TFLite has no operator for: {', '.join(missing)}",
+            "keep this model as saved_model, or compute that before the model",
         )
     found = [line for line in text.splitlines() if "error:" in line or "Ops:" in line]
     lines = found or text.strip().splitlines() or [type(error).__name__]

@@ -1,13 +1,13 @@
-"""Exports live Keras models, and re-exports SavedModels, as SavedModels with one default signature."""
+"""Exports live Keras models as SavedModels with one default signature."""
 
-import keyword
 from pathlib import Path
 from typing import Any
 
 from pipcook_deploy.artifact import Artifact
 from pipcook_deploy.keras_io import call_keras, spec_names
 from pipcook_deploy.model import Model
-from pipcook_deploy.saved_model_io import DEFAULT, Serving, binding, canonicalize
+from pipcook_deploy.saved_model_io import DEFAULT, binding, canonicalize
+from pipcook_deploy.saved_model_names import parameter_names
 
 
 def export_keras(model: Model, keras_model: Any, into: Path, batch: int | None = None) -> Artifact:
@@ -15,7 +15,8 @@ def export_keras(model: Model, keras_model: Any, into: Path, batch: int | None =
     import tensorflow as tf
 
     inputs, outputs = spec_names(model, keras_model)
-    keys = {_parameter(name, n): name for n, name in enumerate(inputs)}
+    parameters = parameter_names(inputs)
+    keys = {parameters[name]: name for name in inputs}
     specs = [
         tf.TensorSpec(_shape(tensor, batch), tensor.dtype, name=key)
         for key, tensor in zip(keys, keras_model.inputs, strict=True)
@@ -49,12 +50,6 @@ def _shape(tensor: Any, batch: int | None) -> tuple[int | None, ...]:
     return shape if batch is None else (batch, *shape[1:])
 
 
-def _parameter(name: str, number: int) -> str:
-    """A key that TensorFlow takes for a parameter; the real name is put in afterwards."""
-    plain = name.isidentifier() and name.isascii() and not keyword.iskeyword(name)
-    return name if plain and not name.startswith("_") else f"pipcook_input_{number}"
-
-
 def _variables(keras_model: Any, concrete: Any) -> list[Any]:
     """The variables that the function reads, in the model's order (TensorFlow's own order is random)."""
     used = {id(variable): variable for variable in concrete.graph.variables}
@@ -81,12 +76,3 @@ def _attach_labels(module: Any, model: Model, into: Path) -> None:
 
 def label_lines(labels: tuple[str, ...]) -> str:
     return "".join(" ".join(label.splitlines()) + "\n" for label in labels)
-
-
-def save_as_default(serving: Serving, into: Path) -> None:
-    """The chosen signature becomes the default one; all others stay."""
-    import tensorflow as tf
-
-    signatures = dict(serving.owner.signatures.items()) | {DEFAULT: serving.function}
-    tf.saved_model.save(serving.owner, str(into), signatures=signatures)
-    canonicalize(into)

@@ -1,7 +1,9 @@
 """SavedModels: one signature opened for use, and the same bytes for the same model."""
 
 import re
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,14 @@ from typing import Any
 from pipcook_deploy.artifact import Binding
 from pipcook_deploy.errors import SourceError
 from pipcook_deploy.model import Model
+from pipcook_deploy.saved_model_names import (
+    parameters,
+    read_proto,
+    rename_keys,
+    rename_strings,
+    signature_names,
+    write_plain,
+)
 
 DEFAULT = "serving_default"
 _NUMBERED = re.compile(r"_\d+$")
@@ -23,35 +33,73 @@ _DROPPED = (
 class Serving:
     """A signature of a loaded SavedModel. `inputs` and `outputs` list (key, tf.TensorSpec), by key.
 
-    `function` takes tensors by input key and returns tensors by output key. `owner` keeps the variables alive.
+    `function` takes tensors by parameter name, which `parameters` tells for each input key, and returns
+    tensors by output key. `owner` keeps the variables alive. `folder` is what was loaded: a copy, if names
+    had to be changed.
     """
 
+    name: str
     function: Any
     inputs: tuple[tuple[str, Any], ...]
     outputs: tuple[tuple[str, Any], ...]
+    parameters: Mapping[str, str]
     owner: Any
+    folder: Path
+
+    def call(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
+        """Answers by output key."""
+        answers: dict[str, Any] = self.function(
+            **{self.parameters[key]: value for key, value in tensors.items()}
+        )
+        return answers
+
+    def tensors(self) -> dict[str, str]:
+        """Names of the graph's tensors by input key."""
+        captured = {t.name for t in self.function.graph.function_captures.by_val_internal.values()}
+        given = [tensor.name for tensor in self.function.inputs if tensor.name not in captured]
+        by_parameter = dict(
+            zip(sorted(self.function.structured_input_signature[1]), given, strict=True)
+        )
+        return {key: by_parameter[self.parameters[key]] for key, _ in self.inputs}
+
+
+@contextmanager
+def opened_signature(model: Model) -> Iterator[Serving]:
+    """The signature that the spec describes: `model.signature`, or `serving_default`, or the only one.
+
+    At the end of the block the folder that was loaded may go. Raises `SourceError`.
+    """
+    import tensorflow as tf
+    from google.protobuf.message import DecodeError
+
+    with tempfile.TemporaryDirectory(prefix="pipcook-deploy-") as scratch:
+        try:
+            proto = read_proto(model.path)
+            name = _choose(model, signature_names(proto))
+            names = parameters(proto)
+            folder = model.path
+            if any(old != new for old, new in names.items()):
+                folder = write_plain(folder, proto, names, Path(scratch))
+            owner = tf.saved_model.load(str(folder))
+        except (OSError, ValueError, RuntimeError, DecodeError, tf.errors.OpError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise SourceError(f"{model.path}: TensorFlow cannot open it: {reason[:300]}") from error
+        yield _serving(owner, name, names, folder)
 
 
 def open_signature(model: Model) -> Serving:
-    """The signature that the spec describes: `model.signature`, or `serving_default`, or the only one."""
-    import tensorflow as tf
+    """The same where the folder is not needed any more."""
+    with opened_signature(model) as serving:
+        return serving
 
-    try:
-        owner = tf.saved_model.load(str(model.path))
-    except (OSError, ValueError, RuntimeError, tf.errors.OpError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise SourceError(f"{model.path}: TensorFlow cannot open it: {reason[:300]}") from error
-    name = _choose(model, sorted(owner.signatures))
+
+def _serving(owner: Any, name: str, names: Mapping[str, str], folder: Path) -> Serving:
     function = owner.signatures[name]
-    inputs = function.structured_input_signature[1]
-    return Serving(
-        function,
-        tuple((key, inputs[key]) for key in sorted(inputs)),
-        tuple(
-            (key, function.structured_outputs[key]) for key in sorted(function.structured_outputs)
-        ),
-        owner,
-    )
+    specs = function.structured_input_signature[1]
+    keys = {parameter: key for key, parameter in names.items()}
+    inputs = sorted((keys[parameter], spec) for parameter, spec in specs.items())
+    outputs = sorted(function.structured_outputs.items())
+    return Serving(name, function, tuple(inputs), tuple(outputs), names, owner, folder)
 
 
 def _choose(model: Model, names: list[str]) -> str:
@@ -88,17 +136,13 @@ def canonicalize(folder: Path, renamed_keys: dict[str, str] | None = None) -> No
     gradients and stack traces go. `fingerprint.pb` holds a random id, and is optional: removed.
     `renamed_keys` gives signature inputs names that Python parameters cannot have.
     """
-    from tensorflow.core.protobuf import saved_model_pb2
-
     path = folder / "saved_model.pb"
-    proto = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    proto = read_proto(folder)
     for graph in proto.meta_graphs:
         names = _renumbered([f.signature.name for f in graph.graph_def.library.function])
-        renames = names | (renamed_keys or {})
-        _rewrite(graph, renames)
+        rename_strings(graph, names)
         for signature in graph.signature_def.values():
-            _rename_keys(signature.inputs, renamed_keys or {})
-        _rename_keys(graph.object_graph_def.concrete_functions, names)
+            rename_keys(signature.inputs, renamed_keys or {})
         for node in _nodes(graph.graph_def):
             _drop(node.attr)
         for function in graph.graph_def.library.function:
@@ -129,43 +173,3 @@ def _drop(attributes: Any) -> None:
 def _nodes(graph_def: Any) -> list[Any]:
     inner = [node for function in graph_def.library.function for node in function.node_def]
     return [*graph_def.node, *inner]
-
-
-def _rename_keys(table: Any, names: dict[str, str]) -> None:
-    for old, new in names.items():
-        if old in table:
-            value = type(table[old]).FromString(table[old].SerializeToString(deterministic=True))
-            del table[old]
-            table[new].CopyFrom(value)
-
-
-def _rewrite(message: Any, change: Mapping[str, str]) -> None:
-    """Replace whole strings by `change` in every field of a protobuf message, keys of maps aside."""
-    for field, value in message.ListFields():
-        if field.type not in (field.TYPE_MESSAGE, field.TYPE_STRING):
-            continue
-        if field.type == field.TYPE_STRING:
-            _rewrite_strings(message, field.name, value, change)
-        elif hasattr(value, "DESCRIPTOR"):
-            _rewrite(value, change)
-        elif hasattr(value, "keys"):
-            _rewrite_map(value, change)
-        else:
-            for item in value:
-                _rewrite(item, change)
-
-
-def _rewrite_strings(message: Any, name: str, value: Any, change: Mapping[str, str]) -> None:
-    if isinstance(value, str):
-        setattr(message, name, change.get(value, value))
-    else:
-        for index, text in enumerate(value):
-            value[index] = change.get(text, text)
-
-
-def _rewrite_map(table: Any, change: Mapping[str, str]) -> None:
-    for key in list(table):
-        if hasattr(table[key], "DESCRIPTOR"):
-            _rewrite(table[key], change)
-        elif isinstance(table[key], str):
-            table[key] = change.get(table[key], table[key])

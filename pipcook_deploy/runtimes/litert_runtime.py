@@ -1,5 +1,6 @@
 """LiteRT: runs TFLite artifacts and TFLite sources on the CPU."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -7,15 +8,16 @@ from pipcook_deploy.artifact import Artifact
 from pipcook_deploy.errors import SourceError
 from pipcook_deploy.model import Model
 from pipcook_deploy.runtime import Runtime, Tensors
-from pipcook_deploy.runtimes.batches import batched
+from pipcook_deploy.runtimes.batches import BATCH, batched
 
 
 class LiteRtRuntime(Runtime):
-    """Runs `.tflite` files, by their signature where they have one, one sample at a time.
+    """Runs `.tflite` files, by their signature where they have one.
 
-    One at a time: some graphs hold reshapes with a batch of one although the file says that the
-    batch is dynamic, and XNNPACK refuses to resize some others. Quantized inputs and outputs are
-    converted by their scale and zero point.
+    Many samples at once where that gives what one at a time gives: some graphs hold reshapes with a batch
+    of one although the file says that the batch is dynamic, and XNNPACK refuses to resize some others.
+    Quantized inputs and outputs are converted by their scale and zero point where the interface is of
+    floats.
     """
 
     name: ClassVar[str] = "litert"
@@ -24,34 +26,98 @@ class LiteRtRuntime(Runtime):
     def run_artifact(self, artifact: Artifact, inputs: Tensors) -> Tensors:
         """Run an artifact by its bindings."""
         keys = {b.name: b.tensor for b in artifact.inputs}
-        results = _run(artifact.file, {keys[name]: value for name, value in inputs.items()}, None)
+        signature = artifact.details.get("signature")
+        results = _run(
+            artifact.file,
+            {keys[name]: value for name, value in inputs.items()},
+            signature if isinstance(signature, str) else None,
+            {b.tensor: b.dtype for b in artifact.outputs},
+        )
         return {b.name: results[b.tensor] for b in artifact.outputs}
 
     def run_model(self, model: Model, inputs: Tensors) -> Tensors:
         """Run a source; its names are those of its signature, or of its graph."""
-        return _run(model.path, inputs, model.signature)
+        dtypes = {spec.name: spec.dtype for spec in model.spec.outputs}
+        return _run(model.path, inputs, model.signature, dtypes)
 
 
-def _run(path: Path, inputs: Tensors, signature: str | None) -> Tensors:
-    interpreter = _open(path)
-    wanted, given = _tables(interpreter, signature)
-    missing = [name for name in wanted if name not in inputs]
+def _run(path: Path, inputs: Tensors, signature: str | None, dtypes: Mapping[str, str]) -> Tensors:
+    graph = _Graph(path, signature, dtypes)
+    missing = [name for name in graph.inputs if name not in inputs]
     if missing:
         raise SourceError(f"{path}: no samples for the input {', '.join(missing)}")
-    size = _fixed_batch(interpreter, wanted)
+    count = len(next(iter(inputs.values())))
+    size = graph.fixed_batch
+    if size is None:
+        size = min(BATCH, count) if _takes_batches(path, signature, dtypes, inputs) else 1
+    return batched(graph, inputs, size, exact=True)
 
-    def call(rows: Tensors) -> Tensors:
-        for name, index in wanted.items():
-            interpreter.resize_tensor_input(index, rows[name].shape)
-        interpreter.allocate_tensors()
+
+class _Graph:
+    """One interpreter: call it with inputs by name, all of one batch size."""
+
+    def __init__(self, path: Path, signature: str | None, dtypes: Mapping[str, str]) -> None:
+        self._path = path
+        self._interpreter = _open(path)
+        self.inputs, self.outputs = _tables(self._interpreter, signature)
+        self._dtypes = dtypes
+        self._shapes: dict[str, tuple[int, ...]] = {}
+
+    @property
+    def fixed_batch(self) -> int | None:
+        """The batch size that the file prescribes."""
+        for detail in self._interpreter.get_input_details():
+            shape = detail["shape_signature"]
+            if detail["index"] in self.inputs.values() and len(shape) and shape[0] > 0:
+                return int(shape[0])
+        return None
+
+    def __call__(self, rows: Tensors) -> Tensors:
+        try:
+            return self._answer(rows)
+        except (RuntimeError, ValueError) as error:
+            reason = (str(error).strip().splitlines() or [""])[0]
+            raise SourceError(f"{self._path}: LiteRT cannot run it: {reason}") from error
+
+    def _answer(self, rows: Tensors) -> Tensors:
+        interpreter = self._interpreter
+        shapes = {name: rows[name].shape for name in self.inputs}
+        if shapes != self._shapes:
+            for name, index in self.inputs.items():
+                interpreter.resize_tensor_input(index, shapes[name])
+            interpreter.allocate_tensors()
+            self._shapes = shapes
         details = {d["index"]: d for d in interpreter.get_input_details()}
-        for name, index in wanted.items():
+        for name, index in self.inputs.items():
             interpreter.set_tensor(index, _quantized(rows[name], details[index]))
         interpreter.invoke()
         found = {d["index"]: d for d in interpreter.get_output_details()}
-        return {n: _real(interpreter.get_tensor(i), found[i]) for n, i in given.items()}
+        return {
+            name: _real(interpreter.get_tensor(index), found[index], self._dtypes.get(name))
+            for name, index in self.outputs.items()
+        }
 
-    return batched(call, inputs, size, exact=True)
+
+def _takes_batches(
+    path: Path, signature: str | None, dtypes: Mapping[str, str], inputs: Tensors
+) -> bool:
+    """Whether a batch is answered, and like its samples one by one (the first and last are tried)."""
+    import numpy as np
+
+    count = min(BATCH, len(next(iter(inputs.values()))))
+    single, many = (_Graph(path, signature, dtypes) for _ in range(2))
+    try:
+        together = many({name: value[:count] for name, value in inputs.items()})
+    except SourceError:
+        return False
+    for row in {0, count - 1}:
+        alone = single({name: value[row : row + 1] for name, value in inputs.items()})
+        for name, value in alone.items():
+            if together[name].shape != (count, *value.shape[1:]):
+                return False
+            if not np.allclose(together[name][row : row + 1], value, 1e-5, 1e-6, equal_nan=True):
+                return False
+    return True
 
 
 def _open(path: Path) -> Any:
@@ -75,29 +141,26 @@ def _tables(interpreter: Any, signature: str | None) -> tuple[dict[str, int], di
     return dict(chosen["inputs"]), dict(chosen["outputs"])
 
 
-def _fixed_batch(interpreter: Any, wanted: dict[str, int]) -> int:
-    for detail in interpreter.get_input_details():
-        shape = detail["shape_signature"]
-        if detail["index"] in wanted.values() and len(shape) and shape[0] > 0:
-            return int(shape[0])
-    return 1
-
-
 def _quantized(value: Any, detail: dict[str, Any]) -> Any:
     import numpy as np
 
     scale, zero = detail["quantization"]
     dtype = detail["dtype"]
+    if value.dtype.kind in "OU":
+        texts = [str(item).encode() for item in value.ravel()]
+        return np.array(texts, dtype=np.bytes_).reshape(value.shape)
     if np.issubdtype(dtype, np.integer) and value.dtype.kind == "f" and scale:
         limits = np.iinfo(dtype)
         return np.clip(np.rint(value / scale) + zero, limits.min, limits.max).astype(dtype)
     return np.ascontiguousarray(value, dtype=dtype)
 
 
-def _real(value: Any, detail: dict[str, Any]) -> Any:
+def _real(value: Any, detail: dict[str, Any], dtype: str | None) -> Any:
+    """As the interface has it: whole numbers stay what they are where it is of whole numbers."""
     import numpy as np
 
     scale, zero = detail["quantization"]
-    if value.dtype.kind in "iu" and scale:
+    floats = dtype is None or dtype.startswith("float")
+    if floats and value.dtype.kind in "iu" and scale:
         return (value.astype(np.float32) - np.float32(zero)) * np.float32(scale)
     return value

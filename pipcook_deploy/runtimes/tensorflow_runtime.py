@@ -20,9 +20,11 @@ class TensorFlowRuntime(Runtime):
     heavy: ClassVar[bool] = True
 
     def run_artifact(self, artifact: Artifact, inputs: Tensors) -> Tensors:
-        """Run the default signature."""
+        """Run the signature that the artifact names, the default one if it names none."""
         keys = {b.name: b.tensor for b in artifact.inputs}
-        native = Model(artifact.file, "saved_model", ModelSpec())
+        signature = artifact.details.get("signature")
+        name = signature if isinstance(signature, str) else None
+        native = Model(artifact.file, "saved_model", ModelSpec(), signature=name)
         results = _run_saved_model(native, {keys[name]: v for name, v in inputs.items()})
         return {b.name: results[b.tensor] for b in artifact.outputs}
 
@@ -41,7 +43,7 @@ def _run_saved_model(model: Model, inputs: Tensors) -> Tensors:
 
     def call(rows: Tensors) -> Tensors:
         fed = {key: _tensor(rows[key], spec.dtype) for key, spec in serving.inputs}
-        return {k: v.numpy() for k, v in serving.function(**fed).items()}
+        return {k: v.numpy() for k, v in serving.call(fed).items()}
 
     fixed = [s.shape[0] for _, s in serving.inputs if s.shape.rank and s.shape[0] is not None]
     return batched(call, inputs, fixed[0] if fixed else BATCH, exact=bool(fixed))

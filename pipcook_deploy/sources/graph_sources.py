@@ -173,7 +173,7 @@ def _is_weight(key: str, entry: BundleEntry) -> bool:
 
 def _labels(folder: Path) -> tuple[str, ...]:
     """`labels.txt` of the assets, one label a line, as this project's own converter writes it."""
-    places = [folder / name / "labels.txt" for name in ("assets", "assets.extra")]
+    places = [folder / name / "labels.txt" for name in ("assets.extra", "assets")]
     path = next((place for place in places if place.is_file()), None)
     if path is None or path.stat().st_size > files.MAX_JSON:
         return ()
