@@ -85,7 +85,7 @@ def joined(errors: list[DeployError]) -> DeployError | None:
     """One error that tells all of them, of the first one's kind; None if there are none."""
     if len(errors) < 2:
         return errors[0] if errors else None
-    messages = dict.fromkeys(error.message for error in errors)
+    told = dict.fromkeys(f"{e.message}\n  {e.hint}" if e.hint else e.message for e in errors)
     error = DeployError.__new__(type(errors[0]))
-    DeployError.__init__(error, "\n".join(messages), errors[0].hint)
+    DeployError.__init__(error, "\n".join(told))
     return error

@@ -184,7 +184,8 @@ class _Writer:
             if goes_on is None:
                 raise UnsupportedConversionError(
                     f"the loop {node.name!r} runs as often as the input says: TF.js could not run it",
-                    "export the model with a fixed number of time steps: keras.Input((40, 6)), not (None, 6)",
+                    "fix the number of time steps (keras.Input((40, 6)), not (None, 6)), or, where the "
+                    "model is Keras' and its layers are TF.js' (LSTM is): --set tfjs.kind=layers",
                 )
             if not goes_on:
                 return values

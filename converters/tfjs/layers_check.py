@@ -11,7 +11,7 @@ from pipcook_deploy.keras_rebuild.config import HARD_SIGMOID
 
 Config = dict[str, Any]
 
-ADVICE = "convert with kind = 'graph'"
+ADVICE = "write a graph instead: --set tfjs.kind=graph"
 
 # Options that TF.js 4.22 ignores (and answers wrongly) or throws at. Found by reading tfjs-layers' sources
 # and running it; a condition is true when the layer cannot be had.

@@ -6,7 +6,9 @@ from typing import Any
 
 from pipcook_deploy.converters.tfjs.graph import Graph, Node, constant, node_of, reference
 from pipcook_deploy.converters.tfjs.inline import Function, inline
-from pipcook_deploy.errors import SourceError
+from pipcook_deploy.model import Model
+from pipcook_deploy.saved_model_io import Serving, open_signature
+from pipcook_deploy.spec import ModelSpec
 
 # "remap" is left out: it fuses into operations that TF.js lacks; `fuse` does what TF.js has.
 _OPTIMIZERS = (
@@ -37,7 +39,7 @@ def load_graph(
     Raises `SourceError` for a signature that is not there and `ConversionError` for a loop whose number
     of steps the model does not fix.
     """
-    frozen, inputs, outputs = _freeze(_signature(folder, signature))
+    frozen, inputs, outputs = _freeze(_open(folder, signature))
     graph = from_graph_def(frozen.graph_def)
     graph.shapes = _static_shapes(frozen.graph)
     graph.inputs = {i.name: node_of(t) for i, t in inputs}
@@ -54,53 +56,26 @@ class _Frozen:
     graph: Any
 
 
-def _signature(folder: Path, name: str | None) -> Any:
-    import tensorflow as tf
-
-    loaded = tf.saved_model.load(str(folder))
-    names = sorted(loaded.signatures)
-    wanted = name or ("serving_default" if "serving_default" in names else "".join(names[:1]))
-    if wanted not in names or (name is None and wanted != "serving_default" and len(names) > 1):
-        raise SourceError(
-            f"{folder}: {f'there is no signature {name!r}' if name else 'no signature is the default'}",
-            f"name one of: {', '.join(names) or '(none: export the model with a signature)'}",
-        )
-    function = loaded.signatures[wanted]
-    function._keep_alive = loaded  # the variables live as long as the object that owns them
-    return function
+def _open(folder: Path, signature: str | None) -> Serving:
+    return open_signature(Model(folder, "saved_model", ModelSpec(), signature=signature))
 
 
 def _freeze(
-    function: Any,
+    serving: Serving,
 ) -> tuple[_Frozen, list[tuple[Interface, str]], list[tuple[Interface, str]]]:
     from tensorflow.python.framework.convert_to_constants import (
         convert_variables_to_constants_v2,
     )
 
-    _, keywords = function.structured_input_signature
-    frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
-    # Freezing keeps the order of the inputs that are not captured, and their argument names.
-    captured = {id(inner) for _, inner in function.graph.captures}
-    originals = [t for t in function.inputs if id(t) not in captured]
-    by_argument = {_argument_name(t): t.name for t in originals}
-    inputs = []
-    for name in keywords:
-        spec = keywords[name]
-        tensor = by_argument.get(name) or by_argument[name.replace("-", "_")]
-        inputs.append((_interface(name, spec), tensor))
-    results = function.structured_outputs  # flattened by TensorFlow in the order of sorted keys
-    position = {name: index for index, name in enumerate(sorted(results))}
+    frozen = convert_variables_to_constants_v2(serving.function, lower_control_flow=False)
+    # Freezing keeps the names of the inputs; outputs are in the order of sorted keys.
+    tensors = serving.tensors()
+    inputs = [(_interface(name, spec), tensors[name]) for name, spec in serving.inputs]
     outputs = [
-        (_interface(name, results[name]), frozen.outputs[position[name]].name) for name in results
+        (_interface(name, spec), tensor.name)
+        for (name, spec), tensor in zip(serving.outputs, frozen.outputs, strict=True)
     ]
     return _Frozen(frozen.graph.as_graph_def(), frozen.graph), inputs, outputs
-
-
-def _argument_name(tensor: Any) -> str:
-    try:
-        return str(tensor.op.get_attr("_user_specified_name").decode())
-    except ValueError:
-        return str(tensor.op.name)
 
 
 def _interface(name: str, tensor: Any) -> Interface:
