@@ -108,7 +108,7 @@ def _from_tfjs(
     source: TfjsModel, precision_of: Precisions
 ) -> tuple[dict[str, Any], dict[str, Any], list[Weight | Encoded]]:
     if source.format != "tfjs_layers":
-        raise SourceError("a graph-model has no layers", "convert with kind = 'graph'")
+        raise SourceError("a graph-model has no layers", "convert with --set tfjs.kind=graph")
     structure = {
         k: v for k, v in source.topology.items() if not k.startswith(("training", "optim"))
     }

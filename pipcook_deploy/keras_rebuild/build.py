@@ -31,7 +31,7 @@ def entry_of(model: Any) -> Entry:
     if kind is None:
         raise UnsupportedConversionError(
             f"{type(model).__name__} is a subclassed model: its structure is code, not data",
-            "build it from layers (functional or Sequential), or convert with kind = 'graph'",
+            "build it from layers (functional or Sequential), or convert with --set tfjs.kind=graph",
         )
     return {"class_name": kind, "config": model.get_config()}
 

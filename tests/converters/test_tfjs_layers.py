@@ -95,7 +95,7 @@ def test_what_tfjs_lacks_is_refused_by_name_before_writing(
     made = keras_made.save(zoo.ZOO[name](), tmp_path)
     with pytest.raises(UnsupportedConversionError, match=message) as raised:
         convert(made.model, tmp_path / "out")
-    assert "kind = 'graph'" in str(raised.value)
+    assert "tfjs.kind=graph" in str(raised.value)
     assert list((tmp_path / "out").iterdir()) == []
 
 
