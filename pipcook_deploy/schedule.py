@@ -94,7 +94,9 @@ def run_tasks(tasks: list[Task], *, jobs: int, listener: Listener) -> Outcome:
                 _settle(future, running.pop(future), outcome, listener)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-    return outcome
+    # In the order of the tasks, whoever ended first: the first error decides the exit code.
+    errors = {task.name: outcome.errors[task.name] for task in tasks if task.name in outcome.errors}
+    return Outcome(outcome.results, errors)
 
 
 def _timed(task: Task, results: Mapping[str, Any]) -> tuple[Any, float]:

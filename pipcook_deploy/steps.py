@@ -45,7 +45,16 @@ def convert(converter: str, options: dict[str, Any], model: dict[str, Any], into
         traceback.print_exc()
         lines = str(error).strip().splitlines() or [""]
         raise ConversionError(f"{converter}: {type(error).__name__}: {lines[0][:500]}") from error
+    _check_place(converter, artifact, Path(into))
     return artifact.to_json()
+
+
+def _check_place(converter: str, artifact: Artifact, into: Path) -> None:
+    """What an artifact names is moved into the bundle: it has to be what the converter wrote."""
+    if artifact.path != into or not artifact.file.resolve().is_relative_to(into.resolve()):
+        raise ConversionError(f"{converter}: its artifact is not where it was to be written")
+    if not artifact.file.exists() or not files_below(into):
+        raise ConversionError(f"{converter}: wrote nothing that is called {artifact.entry!r}")
 
 
 def run_source(model: dict[str, Any], inputs: str, outputs: str) -> Any:

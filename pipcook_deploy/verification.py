@@ -5,7 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from pipcook_deploy.compare import Tolerance, tolerance_for
-from pipcook_deploy.errors import DeployError, UnsupportedRuntimeError, VerificationError
+from pipcook_deploy.errors import (
+    DeployError,
+    MissingDependencyError,
+    OutputError,
+    UnsupportedRuntimeError,
+    VerificationError,
+)
 from pipcook_deploy.jobs.workers import WorkerError, Workers
 from pipcook_deploy.manifest import VerificationEntry
 from pipcook_deploy.steps import runtime_for
@@ -46,13 +52,16 @@ class Check:
         base: dict[str, Any] = {"runtime": self.runtime, "tolerance": tolerance, "samples": 0}
         try:
             answer = self._call(artifact, tolerance, workers)
-        except UnsupportedRuntimeError as error:
-            if self.variant == 0:
-                raise
-            return VerificationEntry(**base, status="unsupported", reason=error.message)
-        except WorkerError as error:
+        except (MissingDependencyError, OutputError):
+            raise
+        except (DeployError, WorkerError) as error:
+            if isinstance(error, UnsupportedRuntimeError) and self.variant > 0:
+                return VerificationEntry(**base, status="unsupported", reason=error.message)
+            # A runtime that cannot open it speaks of a damaged file, at a place that is gone by now.
+            reason = str(getattr(error, "message", error)).replace(f"{artifact['path']}/", "")
             raise VerificationError(
-                f"{self.format}: {self.runtime} could not run it: {error}", error.tail()
+                f"{self.format}: {self.runtime} could not run it: {reason}",
+                error.tail() if isinstance(error, WorkerError) else error.hint,
             ) from error
         wrong = [row for row in answer["outputs"] if not row["passed"]]
         if wrong:

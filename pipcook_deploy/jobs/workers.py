@@ -15,7 +15,8 @@ from pipcook_deploy.errors import DeployError, MissingDependencyError
 from pipcook_deploy.jobs.child import revive
 from pipcook_deploy.jobs.zygote import ENVIRONMENT
 
-HEAVY = ("tensorflow", "keras")
+LIGHT = ("pipcook_deploy.steps",)  # what every job imports
+HEAVY = (*LIGHT, "tensorflow", "keras")
 
 
 class WorkerError(Exception):
@@ -86,7 +87,7 @@ class Workers:
             if heavy not in self._zygotes:
                 if heavy:
                     _require_tensorflow()
-                self._zygotes[heavy] = _Zygote(HEAVY if heavy else (), self._scratch)
+                self._zygotes[heavy] = _Zygote(heavy, self._scratch)
             return self._zygotes[heavy]
 
 
@@ -114,14 +115,13 @@ def _require_tensorflow() -> None:
 
 
 class _Zygote:
-    def __init__(self, modules: tuple[str, ...], scratch: Path) -> None:
-        name = "heavy" if modules else "light"
-        self._log = scratch / f"zygote-{name}.log"
+    def __init__(self, heavy: bool, scratch: Path) -> None:
+        self._log = scratch / f"zygote-{'heavy' if heavy else 'light'}.log"
         temporary = scratch / "tmp"
         temporary.mkdir(exist_ok=True)
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "pipcook_deploy.jobs.zygote", *modules],
+                [sys.executable, "-m", "pipcook_deploy.jobs.zygote", *(HEAVY if heavy else LIGHT)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
