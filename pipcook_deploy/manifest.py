@@ -16,7 +16,7 @@ from pipcook_deploy.bundle_safety import folder_name, inside, inside_or_all
 from pipcook_deploy.compare import Tolerance
 from pipcook_deploy.errors import BundleError
 from pipcook_deploy.options import Options
-from pipcook_deploy.spec import ModelSpec
+from pipcook_deploy.spec import ModelSpec, known_dtype
 
 MANIFEST_VERSION = 1
 SCHEMA = Path(__file__).with_name("manifest.schema.json")
@@ -42,7 +42,7 @@ class TensorBinding(Options):
 
     name: str
     tensor: str
-    dtype: str
+    dtype: Annotated[str, AfterValidator(known_dtype)]
     shape: tuple[int | None, ...]
 
 

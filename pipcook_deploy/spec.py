@@ -1,8 +1,8 @@
 """What a model is, as data: it travels from the source to the manifest and the server."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, JsonValue, field_validator
+from pydantic import AfterValidator, Field, JsonValue
 
 from pipcook_deploy.options import Options
 from pipcook_deploy.preprocess.operations import Operation
@@ -22,6 +22,13 @@ DTYPES = (
 )  # fmt: skip
 
 
+def known_dtype(value: str) -> str:
+    """`value` if it is one of `DTYPES`; `ValueError` otherwise."""
+    if value not in DTYPES:
+        raise ValueError(f"{value!r} is not one of {', '.join(DTYPES)}")
+    return value
+
+
 class TensorSpec(Options):
     """One named tensor of a model's interface.
 
@@ -30,15 +37,8 @@ class TensorSpec(Options):
     """
 
     name: str
-    dtype: str
+    dtype: Annotated[str, AfterValidator(known_dtype)]
     shape: tuple[int | None, ...]
-
-    @field_validator("dtype")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        if value not in DTYPES:
-            raise ValueError(f"{value!r} is not one of {', '.join(DTYPES)}")
-        return value
 
     def matches(self, shape: tuple[int, ...]) -> bool:
         """Whether an array of `shape` fits."""

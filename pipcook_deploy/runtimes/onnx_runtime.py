@@ -24,7 +24,11 @@ class OnnxRuntime(Runtime):
     def run_artifact(self, artifact: Artifact, inputs: Tensors) -> Tensors:
         """Run an artifact by its bindings."""
         keys = {b.name: b.tensor for b in artifact.inputs}
+        if unbound := [name for name in inputs if name not in keys]:
+            raise SourceError(f"{artifact.file}: binds no tensor to {', '.join(unbound)}")
         results = _run(artifact.file, {keys[name]: value for name, value in inputs.items()})
+        if unknown := [b.tensor for b in artifact.outputs if b.tensor not in results]:
+            raise SourceError(f"{artifact.file}: has no output called {', '.join(unknown)}")
         return {b.name: results[b.tensor] for b in artifact.outputs}
 
     def run_model(self, model: Model, inputs: Tensors) -> Tensors:

@@ -95,6 +95,7 @@ def test_a_format_is_one_folder(bundle, name):
         put(*ARTIFACT, "verification", []),
         put(*ARTIFACT, "inputs", []),
         put(*ARTIFACT, "outputs", 0, "name", "other"),
+        put(*ARTIFACT, "inputs", 0, "dtype", "object"),
         put("spec", "inputs", []),
         lambda data: data["artifacts"].append(data["artifacts"][0]),
     ],
