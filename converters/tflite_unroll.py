@@ -1,10 +1,13 @@
-"""Writes recurrences out: a Keras model without loops, with the same weights."""
+"""Writes recurrences out: a Keras model or a SavedModel without loops, with the same weights."""
 
+from pathlib import Path
 from typing import Any
 
 from pipcook_deploy.errors import ConversionError
 from pipcook_deploy.keras_io import is_legacy
+from pipcook_deploy.saved_model_io import DEFAULT, Serving
 
+STEP_LIMIT = 512  # steps of a SavedModel's loop that are written out
 _CELLS = ("LSTM", "GRU", "SimpleRNN", "RNN")
 
 
@@ -47,6 +50,40 @@ def unrolled(model: Any) -> Any:
     copy = framework.models.clone_model(model, clone_function=clone)
     copy.set_weights(model.get_weights())
     return copy
+
+
+def unrolled_saved_model(serving: Serving, into: Path) -> None:
+    """Write a SavedModel to `into` whose default signature is `serving` without loops, frozen.
+
+    Raises `UnsupportedConversionError` where the number of steps is not fixed.
+    """
+    import tensorflow as tf
+
+    # The TF.js graph writer has the machinery; TensorFlow has none that ends loops.
+    from pipcook_deploy.converters.tfjs.tf_graph import graph_of, to_graph_def
+
+    graph, _, _ = graph_of(serving, STEP_LIMIT)
+    graph_def = to_graph_def(graph)
+    imported = tf.compat.v1.wrap_function(
+        lambda: tf.compat.v1.import_graph_def(graph_def, name=""), []
+    )
+    element = imported.graph.as_graph_element
+    keys = [key for key, _ in serving.inputs]
+    outputs = {key: element(_tensor_name(name)) for key, name in graph.outputs.items()}
+    pruned = imported.prune([element(_tensor_name(graph.inputs[k])) for k in keys], outputs)
+    specs = [
+        tf.TensorSpec(spec.shape, spec.dtype, name=serving.plain[key])
+        for key, spec in serving.inputs
+    ]
+    function = tf.function(
+        lambda *tensors: pruned(*tensors), input_signature=specs, autograph=False
+    )
+    module = tf.Module()
+    tf.saved_model.save(module, str(into), signatures={DEFAULT: function.get_concrete_function()})
+
+
+def _tensor_name(name: str) -> str:
+    return name if ":" in name else f"{name}:0"
 
 
 def _recurrent(model: Any) -> list[Any]:

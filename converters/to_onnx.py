@@ -55,6 +55,7 @@ class OnnxConverter(Converter):
             proto = _slim(proto)
         if self.opset > NEWEST_BY_TF2ONNX:
             proto = _raise_opset(proto, self.opset)
+        _repeat_outputs(proto, serving.function)
         restore_names(proto, serving)
         clean(proto)
         _check(proto)
@@ -92,7 +93,7 @@ def _convert(serving: Serving, opset: int) -> Any:
 
     function = serving.function
     inputs = serving.tensors()
-    outputs = [tensor.name for tensor in function.outputs]
+    outputs = list(_first_outputs(function).values())
     tf_loader.tf_reset_default_graph()
     with _counted_nodes(), tf.device("/cpu:0"):
         graph_def, tables = tf_loader.from_trackable(
@@ -101,7 +102,7 @@ def _convert(serving: Serving, opset: int) -> Any:
         with tf.Graph().as_default() as graph:
             tf.import_graph_def(graph_def, name="")
             renames = dict(zip(inputs.values(), given_names("input", len(inputs)), strict=True))
-            renames |= dict(zip(outputs, given_names("output", len(outputs)), strict=True))
+            renames |= {tensor: name for name, tensor in _first_outputs(function).items()}
             converted = process_tf_graph(
                 graph,
                 opset=opset,
@@ -138,6 +139,31 @@ def _optimized(graph: Any) -> Any:
     from tf2onnx import optimizer
 
     return optimizer.optimize_graph(graph, catch_errors=False).make_model("model")
+
+
+def _first_outputs(function: Any) -> dict[str, str]:
+    """Graph tensors of the outputs by given name; of several outputs that are one tensor the first."""
+    names = given_names("output", len(function.outputs))
+    tensors: dict[str, str] = {}
+    for name, tensor in zip(names, function.outputs, strict=True):
+        if tensor.name not in tensors.values():
+            tensors[name] = tensor.name
+    return tensors
+
+
+def _repeat_outputs(proto: Any, function: Any) -> None:
+    """Give the outputs that are one tensor with another output a node of their own."""
+    from onnx import helper
+
+    first = {tensor: name for name, tensor in _first_outputs(function).items()}
+    rows = {value.name: value for value in proto.graph.output}
+    names = given_names("output", len(function.outputs))
+    for name, tensor in zip(names, function.outputs, strict=True):
+        if name not in rows:
+            proto.graph.node.append(helper.make_node("Identity", [first[tensor.name]], [name]))
+            copy = proto.graph.output.add()
+            copy.CopyFrom(rows[first[tensor.name]])
+            copy.name = name
 
 
 def _erfc(context: Any, node: Any, name: str, args: Any) -> Any:

@@ -3,6 +3,7 @@
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -11,11 +12,17 @@ from pydantic import Field
 from pipcook_deploy.artifact import Artifact, Binding
 from pipcook_deploy.converter import Converter
 from pipcook_deploy.converters.tflite_unroll import longest_recurrence, unrolled
-from pipcook_deploy.errors import ConversionError
+from pipcook_deploy.errors import ConversionError, UnsupportedConversionError
 from pipcook_deploy.keep_source import keep
 from pipcook_deploy.keras_io import load_keras
 from pipcook_deploy.model import Model
-from pipcook_deploy.saved_model_io import Serving, dtype_name, opened_signature, static_shape
+from pipcook_deploy.saved_model_io import (
+    DEFAULT,
+    Serving,
+    dtype_name,
+    opened_signature,
+    static_shape,
+)
 from pipcook_deploy.spec import Details
 
 FILE = "model.tflite"
@@ -73,14 +80,17 @@ class TfliteConverter(Converter):
             signature = model.signature if model.format == "saved_model" else None
             native = Model(folder, "saved_model", model.spec, signature=signature)
             with opened_signature(native) as serving:
-                data = self._convert(serving, samples)
+                try:
+                    data = self._convert(serving, samples)
+                except _LoopError:
+                    data = self._convert(_without_loops(serving, Path(scratch)), samples)
         (into / FILE).write_bytes(data)
         return Artifact(
             "tflite",
             "tflite",
             into,
             FILE,
-            _bindings(serving.inputs, serving.parameters),
+            _bindings(serving.inputs, serving.plain),
             _bindings(serving.outputs, {}),
             precision=self.precision,
             details={"signature": serving.name, "io": self.io},
@@ -133,6 +143,8 @@ class TfliteConverter(Converter):
         except Exception as error:
             if type(error).__name__ != "ConverterError":
                 raise
+            if "TensorList" in str(error) or "tensor list" in str(error):
+                raise _LoopError from error
             raise _explained(error) from error
 
     def _feed(
@@ -143,7 +155,7 @@ class TfliteConverter(Converter):
         def generate() -> Iterator[tuple[str, dict[str, Any]]]:
             for row in range(count):
                 rows = {name: value[row : row + 1] for name, value in samples.items()}
-                yield serving.name, {serving.parameters[name]: v for name, v in rows.items()}
+                yield serving.name, {serving.plain[name]: v for name, v in rows.items()}
 
         return generate
 
@@ -194,13 +206,26 @@ def _bindings(rows: tuple[tuple[str, Any], ...], names: Mapping[str, str]) -> tu
     )
 
 
+class _LoopError(Exception):
+    """TFLite cannot take the loops of a SavedModel."""
+
+
+def _without_loops(serving: Serving, scratch: Path) -> Serving:
+    from pipcook_deploy.converters.tflite_unroll import unrolled_saved_model
+
+    folder = scratch / "without_loops"
+    try:
+        unrolled_saved_model(serving, folder)
+    except UnsupportedConversionError as error:
+        raise ConversionError(
+            f"tflite: the SavedModel has loops (LSTM, GRU) that cannot be written out: {error.message}",
+            "convert from the .keras or .h5 file, with a fixed number of steps",
+        ) from error
+    return replace(serving, folder=folder, name=DEFAULT)
+
+
 def _explained(error: Exception) -> ConversionError:
     text = str(error)
-    if "TensorList" in text or "tensor list" in text:
-        return ConversionError(
-            "tflite: the SavedModel has loops (LSTM, GRU) that TFLite cannot take",
-            "convert from the .keras or .h5 file: there the loops can be written out",
-        )
     missing = sorted(set(re.findall(r"'tf\.(\w+)' op is neither a custom op nor a flex op", text)))
     if missing:
         return ConversionError(

@@ -35,7 +35,7 @@ class Serving:
 
     `function` takes tensors by parameter name, which `parameters` tells for each input key, and returns
     tensors by output key. `owner` keeps the variables alive. `folder` is what was loaded: a copy, if names
-    had to be changed.
+    had to be changed, in which inputs are called as in `plain`.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Serving:
     parameters: Mapping[str, str]
     owner: Any
     folder: Path
+    plain: Mapping[str, str]
 
     def call(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
         """Answers by output key."""
@@ -97,9 +98,11 @@ def _serving(owner: Any, name: str, names: Mapping[str, str], folder: Path) -> S
     function = owner.signatures[name]
     specs = function.structured_input_signature[1]
     keys = {parameter: key for key, parameter in names.items()}
-    inputs = sorted((keys[parameter], spec) for parameter, spec in specs.items())
+    # TensorFlow itself may have changed a name while saving; the tensor's own is the right one then.
+    named = {keys.get(p) or keys[spec.name]: p for p, spec in specs.items()}
+    inputs = sorted((key, specs[parameter]) for key, parameter in named.items())
     outputs = sorted(function.structured_outputs.items())
-    return Serving(name, function, tuple(inputs), tuple(outputs), names, owner, folder)
+    return Serving(name, function, tuple(inputs), tuple(outputs), named, owner, folder, names)
 
 
 def _choose(model: Model, names: list[str]) -> str:
@@ -110,7 +113,7 @@ def _choose(model: Model, names: list[str]) -> str:
         return names[0]
     raise SourceError(
         f"{model.path}: has no signature {wanted!r} (found: {', '.join(names) or 'none'})",
-        "say which one to use: --signature NAME",
+        f"say which one to use: --signature {'|'.join(names) or 'NAME'}",
     )
 
 

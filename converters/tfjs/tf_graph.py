@@ -39,7 +39,12 @@ def load_graph(
     Raises `SourceError` for a signature that is not there and `ConversionError` for a loop whose number
     of steps the model does not fix.
     """
-    frozen, inputs, outputs = _freeze(_open(folder, signature))
+    return graph_of(_open(folder, signature), unroll_limit)
+
+
+def graph_of(serving: Serving, unroll_limit: int) -> tuple[Graph, list[Interface], list[Interface]]:
+    """The same of an opened signature."""
+    frozen, inputs, outputs = _freeze(serving)
     graph = from_graph_def(frozen.graph_def)
     graph.shapes = _static_shapes(frozen.graph)
     graph.inputs = {i.name: node_of(t) for i, t in inputs}
