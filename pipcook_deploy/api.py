@@ -15,7 +15,12 @@ from pipcook_deploy.errors import UsageError
 from pipcook_deploy.model import Model
 from pipcook_deploy.preprocess.operations import Operation
 from pipcook_deploy.preprocess.order import check as check_order
-from pipcook_deploy.recipe import Recipe, make_converters
+from pipcook_deploy.recipe import (
+    Recipe,
+    make_converters,
+    make_samples_options,
+    make_tolerances,
+)
 from pipcook_deploy.samples import SampleOptions
 from pipcook_deploy.schedule import Listener
 from pipcook_deploy.spec import ModelSpec
@@ -42,7 +47,7 @@ def deploy(
     samples: Path | str | None = None,
     sample_options: Mapping[str, Any] | None = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
-    tolerances: Mapping[str, Tolerance] | None = None,
+    tolerances: Mapping[str, Tolerance | Mapping[str, Any]] | None = None,
     signature: str | None = None,
     trust_source: bool = False,
     jobs: int = 2,
@@ -67,9 +72,9 @@ def deploy(
         "metrics": None if metrics is None else dict(metrics),
     }
     converters = make_converters(tuple(to), options or {})
-    sampling = SampleOptions(
-        **({"path": samples} if samples is not None else {}), **(sample_options or {})
-    )
+    given = {} if samples is None else {"path": samples}
+    sampling = make_samples_options(given | dict(sample_options or {}))
+    checked = make_tolerances(tolerances or {}, tuple(to))
     with opened(model_or_path, trust_source=trust_source, signature=signature) as model:
         model = with_changes(model, changes)
         request = StageRequest(
@@ -77,10 +82,10 @@ def deploy(
             converters=converters,
             out=Path(out),
             samples=sampling,
-            tolerances=dict(tolerances or {}),
+            tolerances=checked,
             jobs=jobs,
             keep_going=keep_going,
-            recipe=_record(converters, sampling, tolerances or {}),
+            recipe=_record(converters, sampling, checked),
         )
         return run_stage(request, listener)
 

@@ -32,8 +32,8 @@ class UsageError(DeployError):
 class RecipeError(UsageError):
     """All mistakes of a recipe at once, each as `file: table: key: message`."""
 
-    def __init__(self, mistakes: list[str]) -> None:
-        super().__init__("\n".join(mistakes), "run: pipcook-deploy check")
+    def __init__(self, mistakes: list[str], hint: str = "run: pipcook-deploy check") -> None:
+        super().__init__("\n".join(mistakes), hint)
         self.mistakes = mistakes
 
 

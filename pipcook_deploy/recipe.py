@@ -58,6 +58,7 @@ class Recipe(Options):
     target: dict[str, Target] = Field(default_factory=dict)
 
 
+LIST_OPTIONS = "run: pipcook-deploy plugins"
 TABLES: dict[str, type[Options]] = {
     "model": ModelOptions,
     "samples": SampleOptions,
@@ -94,8 +95,35 @@ def make_converters(
     mistakes += [f"{where}: {name}: is not among the formats to convert to" for name in unused]
     converters = _plugins(tables, "convert", where, mistakes)
     if mistakes:
-        raise RecipeError(mistakes)
+        raise RecipeError(mistakes, LIST_OPTIONS)
     return tuple(converters.values())
+
+
+def make_samples_options(options: Mapping[str, Any], where: str = "samples") -> SampleOptions:
+    """Options of the samples; raises `RecipeError` with every mistake."""
+    mistakes: list[str] = []
+    made: SampleOptions = _validated(SampleOptions, dict(options), where, mistakes)
+    if mistakes:
+        raise RecipeError(mistakes, LIST_OPTIONS)
+    return made
+
+
+def make_tolerances(
+    tables: Mapping[str, Tolerance | Mapping[str, Any]], formats: tuple[str, ...]
+) -> dict[str, Tolerance]:
+    """Tolerances by format; raises `RecipeError` with every mistake."""
+    mistakes = [
+        f"verify: {name}: is not converted to{did_you_mean(name, formats)}"
+        for name in tables
+        if name not in formats
+    ]
+    made = {
+        name: _validated(Tolerance, table, f"verify.{name}", mistakes)
+        for name, table in tables.items()
+    }
+    if mistakes:
+        raise RecipeError(mistakes, LIST_OPTIONS)
+    return made
 
 
 def parse_settings(settings: tuple[str, ...]) -> dict[str, dict[str, Any]]:
@@ -106,7 +134,7 @@ def parse_settings(settings: tuple[str, ...]) -> dict[str, dict[str, Any]]:
         key, _, value = setting.partition("=")
         _set(data, key, value, mistakes)
     if mistakes:
-        raise RecipeError(mistakes)
+        raise RecipeError(mistakes, LIST_OPTIONS)
     return data
 
 

@@ -100,15 +100,18 @@ def convert(
     wanted = tuple(dict.fromkeys(part.strip() for part in formats.split(",") if part.strip()))
     if not wanted:
         raise click.UsageError("--to names no format; run: pipcook-deploy plugins")
-    seed = more.pop("seed")
+    options = parse_settings(settings)
+    samples = {"seed": more.pop("seed")} | options.pop("samples", {})
+    tolerances = options.pop("verify", {})
     _stop_on_sigterm()
     with watched(quiet=as_json) as listener:
         bundle = deploy(
             model,
             to=wanted,
             out=out,
-            options=parse_settings(settings),
-            sample_options={"seed": seed},
+            options=options,
+            sample_options=samples,
+            tolerances=tolerances,
             listener=listener,
             **more,
         )
@@ -244,9 +247,12 @@ def setup(what: str) -> int:
 
 
 def _stop_on_sigterm() -> None:
-    """A polite kill ends like Ctrl-C: workers stopped, nothing half-written."""
+    """A polite kill, or a closed terminal, ends like Ctrl-C: workers stopped, nothing half-written."""
 
     def stop(*_: Any) -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, stop)
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+    if hangup is not None and signal.getsignal(hangup) == signal.SIG_DFL:  # not under nohup
+        signal.signal(hangup, stop)

@@ -1,7 +1,13 @@
 import pytest
 
 from pipcook_deploy.errors import RecipeError
-from pipcook_deploy.recipe import make_converters, parse_settings, read_recipe
+from pipcook_deploy.recipe import (
+    make_converters,
+    make_samples_options,
+    make_tolerances,
+    parse_settings,
+    read_recipe,
+)
 
 GOOD = """
 [model]
@@ -114,3 +120,17 @@ def test_intermediate_formats_cannot_be_asked_for():
 def test_options_for_a_format_that_is_not_wanted_are_a_mistake():
     with pytest.raises(RecipeError, match="tfjs: is not among"):
         make_converters(("onnx",), {"tfjs": {"kind": "graph"}})
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: make_samples_options({"cout": 3}), "samples: cout: is not an option .*'count'"),
+        (lambda: make_tolerances({"onxx": {}}, ("onnx",)), "onxx: is not converted to .*'onnx'"),
+        (lambda: make_tolerances({"onnx": {"absolute": -1}}, ("onnx",)), "verify.onnx: absolute"),
+    ],
+)
+def test_settings_of_samples_and_tolerances_are_checked_too(make, message):
+    with pytest.raises(RecipeError, match=message) as caught:
+        make()
+    assert "plugins" in caught.value.hint
