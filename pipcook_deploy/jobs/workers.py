@@ -149,6 +149,8 @@ class _Zygote:
         stdin = self._pipe(self._process.stdin)
         with suppress(BrokenPipeError):
             stdin.close()
+        # One that is still importing its frameworks does not look at its input, and has no children.
+        self._process.terminate()
         try:
             self._process.wait(timeout=5)
         except subprocess.TimeoutExpired:

@@ -7,6 +7,7 @@ when standard input closes, because the stage ended or was killed, every child i
 Where forking after loading native libraries is not safe (macOS), each job gets a fresh interpreter.
 """
 
+import ctypes
 import importlib
 import json
 import os
@@ -15,8 +16,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 FORK = sys.platform.startswith("linux")
 ENVIRONMENT = {
     # oneDNN rewrites graphs into ops that no other runtime has (fused hard-swish).
@@ -87,14 +90,30 @@ class _Zygote:
                 self._answers.write(json.dumps(answer) + "\n")
 
     def _stop(self) -> None:
-        for pid in self._children:
-            # Each job leads its own process group, so that what it started ends with it.
-            for kill in (os.killpg, os.kill):
-                try:
-                    kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
+        for child in self._children:
+            # What a job started may lead a session of its own (Node does): the group is not enough.
+            for pid in (*_descendants(child), child):
+                for kill in (os.killpg, os.kill):
+                    try:
+                        kill(pid, signal.SIGKILL)
+                    except (ProcessLookupError, PermissionError):
+                        continue
         os._exit(0)
+
+
+def _descendants(pid: int) -> list[int]:
+    """Children of a process and theirs, as `/proc` tells them; none where there is no `/proc`."""
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            # The name, in parentheses, may hold anything; state and parent follow it.
+            parents[int(entry.parent.name)] = int(entry.read_bytes().rpartition(b")")[2].split()[1])
+        except (OSError, IndexError, ValueError):
+            continue
+    found = [pid]
+    for parent in found:
+        found += [child for child, of in parents.items() if of == parent]
+    return found[1:]
 
 
 def _fork(request: dict[str, Any]) -> int:
@@ -104,6 +123,7 @@ def _fork(request: dict[str, Any]) -> int:
     code = 70
     try:
         os.setpgid(0, 0)
+        _die_with_parent()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -115,6 +135,11 @@ def _fork(request: dict[str, Any]) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def _die_with_parent() -> None:
+    """So that nothing computes on for nobody when the zygote itself is killed."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _spawn(request: dict[str, Any]) -> int:

@@ -8,6 +8,7 @@ import tempfile
 import time
 
 from pipcook_deploy.errors import SourceError
+from pipcook_deploy.run import run
 
 
 def add(a, b):
@@ -41,6 +42,12 @@ def sleep_with_child(note):
     with open(note, "w") as stream:
         stream.write(f"{os.getpid()} {child.pid}")
     time.sleep(60)
+
+
+def sleep_with_program(note):
+    """The same through `run`, which gives its programs a session of their own."""
+    script = "import os, sys, time; open(sys.argv[1], 'w').write(f'{os.getppid()} {os.getpid()}'); time.sleep(60)"
+    run([sys.executable, "-c", script, note])
 
 
 def leave_a_file():

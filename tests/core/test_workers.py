@@ -1,4 +1,5 @@
 import os
+import signal
 import threading
 import time
 from contextlib import suppress
@@ -65,22 +66,58 @@ def test_jobs_run_side_by_side(workers):
     assert sorted(answers) == list(range(8))
 
 
-def test_leaving_ends_the_job_and_what_it_started(tmp_path, monkeypatch):
+@pytest.mark.parametrize("job", ["sleep_with_child", "sleep_with_program"])
+def test_leaving_ends_the_job_and_what_it_started(job, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.path.dirname(os.path.dirname(os.path.dirname(__file__))))
     note = tmp_path / "note"
 
-    def job(workers):
+    def call(workers):
         with suppress(WorkerError):
-            workers.call(f"{HERE}:sleep_with_child", {"note": str(note)}, heavy=False)
+            workers.call(f"{HERE}:{job}", {"note": str(note)}, heavy=False)
 
     with Workers(tmp_path) as workers:
-        thread = threading.Thread(target=job, args=(workers,))
+        thread = threading.Thread(target=call, args=(workers,))
         thread.start()
         _wait(lambda: note.exists() and len(note.read_text().split()) == 2)
     thread.join(10)
     assert not thread.is_alive()
     for pid in map(int, note.read_text().split()):
         _wait(lambda pid=pid: not _running(pid))
+
+
+def test_jobs_end_with_a_zygote_that_is_killed(workers, tmp_path):
+    note = tmp_path / "note"
+    ended = []
+
+    def call():
+        try:
+            workers.call(f"{HERE}:sleep_with_child", {"note": str(note)}, heavy=False)
+        except WorkerError as error:
+            ended.append(str(error))
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    _wait(lambda: note.exists() and len(note.read_text().split()) == 2)
+    job, _ = map(int, note.read_text().split())
+    with open(f"/proc/{job}/stat") as stat:
+        os.kill(int(stat.read().rpartition(")")[2].split()[1]), signal.SIGKILL)
+    thread.join(10)
+    assert ended == ["the worker process ended before the job did"]
+    _wait(lambda: not _running(job))
+    with suppress(ProcessLookupError):
+        os.kill(int(note.read_text().split()[1]), signal.SIGKILL)
+
+
+def test_leaving_does_not_wait_for_an_import(tmp_path, monkeypatch):
+    (tmp_path / "slow_to_import.py").write_text("import time\ntime.sleep(60)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr("pipcook_deploy.jobs.workers.HEAVY", ("slow_to_import",))
+    monkeypatch.setattr("pipcook_deploy.jobs.workers._require_tensorflow", lambda: None)
+    start = time.monotonic()
+    with Workers(tmp_path) as workers:
+        workers.warm()
+        time.sleep(0.3)
+    assert time.monotonic() - start < 3
 
 
 def _running(pid):
