@@ -48,9 +48,11 @@ def staged_folder(final: Path) -> Iterator[Path]:
     run. An older bundle at `final` is replaced; anything else there is left alone with an `OutputError`.
     """
     final = Path(os.path.abspath(final))  # noqa: PTH100 - resolve() would follow a final symlink
-    _check_place(final)
+    if not final.name:
+        raise OutputError(f"{final}: is not a place for a bundle", "choose another --out")
     staging = final.with_name(f".{final.name}.staging-{os.getpid()}")
     try:
+        _check_place(final)
         final.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(final)
         (staging / "bundle").mkdir(parents=True)

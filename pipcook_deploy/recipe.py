@@ -75,7 +75,9 @@ def read_recipe(path: Path, settings: tuple[str, ...] = ()) -> Recipe:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RecipeError([f"{path}: does not exist (run: pipcook-deploy init MODEL)"]) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except RecursionError:
+        raise RecipeError([f"{path}: is nested too deep"]) from None
+    except (OSError, ValueError) as error:  # of the disk, of UTF-8, of TOML, of a number's length
         raise RecipeError([f"{path}: {error}"]) from None
     mistakes: list[str] = []
     _apply_settings(data, settings, mistakes)
@@ -141,6 +143,8 @@ def parse_settings(settings: tuple[str, ...]) -> dict[str, dict[str, Any]]:
 def _apply_settings(data: dict[str, Any], settings: tuple[str, ...], mistakes: list[str]) -> None:
     for setting in settings:
         key, _, value = setting.partition("=")
+        if not isinstance(data.get("convert", {}), dict):
+            return  # said by the check of the table
         top = key.split(".")[0] in (*TABLES, "convert", "verify", "target")
         # A plugin may be named without its group: onnx.opset is convert.onnx.opset.
         _set(data if top else data.setdefault("convert", {}), key, value, mistakes)
@@ -152,10 +156,14 @@ def _set(data: dict[str, Any], key: str, value: str, mistakes: list[str]) -> Non
         mistakes.append(f"--set {key}: is not TABLE.KEY=VALUE")
         return
     for name in tables:
-        data = data.setdefault(name, {})
+        inner: object = data.setdefault(name, {})
+        if not isinstance(inner, dict):
+            mistakes.append(f"--set {key}: {name} is not a table")
+            return
+        data = inner
     try:
         data[last] = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         data[last] = value  # a bare word is a string
 
 
@@ -171,16 +179,20 @@ def _check(data: dict[str, Any], file: str, mistakes: list[str]) -> Recipe | Non
         if name in data:
             parts[name] = _validated(kind, data[name], f"{file}: {name}", mistakes)
     convert = data.get("convert", {})
+    verify = data.get("verify", {})
+    if not isinstance(verify, dict):
+        mistakes.append(f"{file}: verify: is not a table")
+        verify = {}
     if not convert:
         mistakes.append(f"{file}: convert: no format is asked for; add [convert.onnx] or another")
     parts["convert"] = _plugins(convert, "convert", f"{file}: convert", mistakes)
     parts["target"] = _plugins(data.get("target", {}), "target", f"{file}: target", mistakes)
     parts["verify"] = {
         name: _validated(Tolerance, table, f"{file}: verify.{name}", mistakes)
-        for name, table in data.get("verify", {}).items()
+        for name, table in verify.items()
     }
     for name in parts["verify"]:
-        if name not in convert:
+        if isinstance(convert, dict) and name not in convert:
             mistakes.append(
                 f"{file}: verify: {name}: is not converted to{did_you_mean(name, convert)}"
             )

@@ -134,3 +134,25 @@ def test_settings_of_samples_and_tolerances_are_checked_too(make, message):
     with pytest.raises(RecipeError, match=message) as caught:
         make()
     assert "plugins" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a=" + "[" * 50_000,
+        "[model]\nsource='x'\n[convert.onnx]\nopset=" + "9" * 5000,
+        "model=5\nconvert=5\nverify=5\ntarget=5\nsamples=5\nbundle=5",
+        "[[model]]\n[[convert]]\n[[verify]]\n[[target]]\n[[samples]]\n[[bundle]]",
+        "convert = 'x'\n[verify.onnx]",
+    ],
+)
+def test_tables_of_the_wrong_kind_are_mistakes(tmp_path, text):
+    assert _mistakes(tmp_path, text)
+    assert _mistakes(tmp_path, text, ("onnx.opset=18",))
+
+
+@pytest.mark.parametrize(
+    "setting", ["model.source.x=1", "convert.onnx.opset.x=1", "onnx.opset=" + "9" * 5000]
+)
+def test_settings_below_what_is_no_table_are_mistakes(tmp_path, setting):
+    assert _mistakes(tmp_path, GOOD, (setting,))
