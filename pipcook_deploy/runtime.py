@@ -30,6 +30,10 @@ class Runtime(ABC):
         """
         return (cls(),)
 
+    @classmethod  # noqa: B027 - few need more than Python packages
+    def require(cls) -> None:
+        """Raises `MissingDependencyError` when a program that it needs is not installed."""
+
     @abstractmethod
     def run_artifact(self, artifact: Artifact, inputs: Tensors) -> Tensors:
         """Outputs by the spec's names, for inputs by the spec's names."""

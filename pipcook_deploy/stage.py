@@ -61,6 +61,8 @@ def run_stage(request: StageRequest, listener: Listener | None = None) -> Bundle
     """
     listener = listener or Silence()
     steps = plan_request(request)
+    for step in steps.values():  # said now, not after minutes of converting
+        runtime_for(step.converter.writes()).require()
     listener.chosen(describe_plan(request.model.format, steps))
     with staged_folder(request.out) as staging, Workers(staging) as workers:
         if _needs_tensorflow(request, steps):

@@ -4,6 +4,7 @@ Both inputs have one shape, both outputs too, and neither order is alphabetic: w
 position, by order or by shape gives wrong numbers. No activation hides a NaN.
 """
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -126,6 +127,7 @@ class Twins:
 
     def convert(self, converter: Converter, source: Model, into: Path) -> Artifact:
         """Run a converter as the stage does: in a child, into an empty folder."""
+        shutil.rmtree(into, ignore_errors=True)  # of a test that failed
         into.mkdir(parents=True)
         arguments = {
             "converter": converter.format,

@@ -9,6 +9,7 @@ from pipcook_deploy.errors import SourceError
 from pipcook_deploy.model import Model
 from pipcook_deploy.runtime import Runtime, Tensors
 from pipcook_deploy.runtimes.batches import BATCH, batched
+from pipcook_deploy.runtimes.named import check_inputs, native_inputs, spec_outputs
 
 
 class LiteRtRuntime(Runtime):
@@ -25,15 +26,14 @@ class LiteRtRuntime(Runtime):
 
     def run_artifact(self, artifact: Artifact, inputs: Tensors) -> Tensors:
         """Run an artifact by its bindings."""
-        keys = {b.name: b.tensor for b in artifact.inputs}
         signature = artifact.details.get("signature")
         results = _run(
             artifact.file,
-            {keys[name]: value for name, value in inputs.items()},
+            native_inputs(artifact, inputs),
             signature if isinstance(signature, str) else None,
             {b.tensor: b.dtype for b in artifact.outputs},
         )
-        return {b.name: results[b.tensor] for b in artifact.outputs}
+        return spec_outputs(artifact, results)
 
     def run_model(self, model: Model, inputs: Tensors) -> Tensors:
         """Run a source; its names are those of its signature, or of its graph."""
@@ -43,9 +43,7 @@ class LiteRtRuntime(Runtime):
 
 def _run(path: Path, inputs: Tensors, signature: str | None, dtypes: Mapping[str, str]) -> Tensors:
     graph = _Graph(path, signature, dtypes)
-    missing = [name for name in graph.inputs if name not in inputs]
-    if missing:
-        raise SourceError(f"{path}: no samples for the input {', '.join(missing)}")
+    check_inputs(path, graph.inputs, inputs)
     count = len(next(iter(inputs.values())))
     size = graph.fixed_batch
     if size is None:

@@ -8,6 +8,7 @@ from pipcook_deploy.errors import SourceError
 from pipcook_deploy.model import Model
 from pipcook_deploy.runtime import Runtime, Tensors
 from pipcook_deploy.runtimes.batches import BATCH, batched
+from pipcook_deploy.runtimes.named import check_inputs, native_inputs, spec_outputs
 
 _DTYPES = {
     "float": "float32", "double": "float64", "float16": "float16", "bool": "bool",
@@ -23,13 +24,8 @@ class OnnxRuntime(Runtime):
 
     def run_artifact(self, artifact: Artifact, inputs: Tensors) -> Tensors:
         """Run an artifact by its bindings."""
-        keys = {b.name: b.tensor for b in artifact.inputs}
-        if unbound := [name for name in inputs if name not in keys]:
-            raise SourceError(f"{artifact.file}: binds no tensor to {', '.join(unbound)}")
-        results = _run(artifact.file, {keys[name]: value for name, value in inputs.items()})
-        if unknown := [b.tensor for b in artifact.outputs if b.tensor not in results]:
-            raise SourceError(f"{artifact.file}: has no output called {', '.join(unknown)}")
-        return {b.name: results[b.tensor] for b in artifact.outputs}
+        results = _run(artifact.file, native_inputs(artifact, inputs))
+        return spec_outputs(artifact, results)
 
     def run_model(self, model: Model, inputs: Tensors) -> Tensors:
         """Run a source; its tensor names are the spec's."""
@@ -39,9 +35,7 @@ class OnnxRuntime(Runtime):
 def _run(path: Path, inputs: Tensors) -> Tensors:
     session = _session(path)
     wanted = session.get_inputs()
-    missing = [value.name for value in wanted if value.name not in inputs]
-    if missing:
-        raise SourceError(f"{path}: no samples for the input {', '.join(missing)}")
+    check_inputs(path, [value.name for value in wanted], inputs)
     names = [value.name for value in session.get_outputs()]
 
     def call(rows: Tensors) -> Tensors:

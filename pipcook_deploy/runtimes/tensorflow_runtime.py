@@ -3,11 +3,11 @@
 from typing import Any, ClassVar
 
 from pipcook_deploy.artifact import Artifact
-from pipcook_deploy.errors import SourceError
 from pipcook_deploy.keras_io import call_keras, load_keras, spec_names
 from pipcook_deploy.model import Model
 from pipcook_deploy.runtime import Runtime, Tensors
 from pipcook_deploy.runtimes.batches import BATCH, batched
+from pipcook_deploy.runtimes.named import check_inputs, native_inputs, spec_outputs
 from pipcook_deploy.saved_model_io import open_signature
 from pipcook_deploy.spec import ModelSpec
 
@@ -21,12 +21,10 @@ class TensorFlowRuntime(Runtime):
 
     def run_artifact(self, artifact: Artifact, inputs: Tensors) -> Tensors:
         """Run the signature that the artifact names, the default one if it names none."""
-        keys = {b.name: b.tensor for b in artifact.inputs}
         signature = artifact.details.get("signature")
         name = signature if isinstance(signature, str) else None
         native = Model(artifact.file, "saved_model", ModelSpec(), signature=name)
-        results = _run_saved_model(native, {keys[name]: v for name, v in inputs.items()})
-        return {b.name: results[b.tensor] for b in artifact.outputs}
+        return spec_outputs(artifact, _run_saved_model(native, native_inputs(artifact, inputs)))
 
     def run_model(self, model: Model, inputs: Tensors) -> Tensors:
         """Run a source model."""
@@ -37,9 +35,7 @@ class TensorFlowRuntime(Runtime):
 
 def _run_saved_model(model: Model, inputs: Tensors) -> Tensors:
     serving = open_signature(model)
-    missing = [key for key, _ in serving.inputs if key not in inputs]
-    if missing:
-        raise SourceError(f"{model.path}: no samples for the input {', '.join(missing)}")
+    check_inputs(model.path, [key for key, _ in serving.inputs], inputs)
 
     def call(rows: Tensors) -> Tensors:
         fed = {key: _tensor(rows[key], spec.dtype) for key, spec in serving.inputs}
@@ -54,6 +50,7 @@ def _run_keras(model: Model, inputs: Tensors) -> Tensors:
 
     loaded = load_keras(model)
     names, outputs = spec_names(model, loaded)
+    check_inputs(model.path, names, inputs)
     fixed = [t.shape[0] for t in loaded.inputs if len(t.shape) and t.shape[0] is not None]
 
     def call(rows: Tensors) -> Tensors:

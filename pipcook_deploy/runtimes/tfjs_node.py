@@ -59,6 +59,12 @@ class TfjsNodeRuntime(Runtime):
         """One a backend. The cpu backend has every kernel; wasm, ten times faster, lacks some."""
         return tuple(cls(backend) for backend in cls.backends)
 
+    @classmethod
+    def require(cls) -> None:
+        """Node and the TF.js packages."""
+        find_node()
+        node_packages()
+
     def run_artifact(self, artifact: Artifact, inputs: Tensors) -> Tensors:
         """Outputs by the spec's names. Raises `VerificationError` with the message of TF.js."""
         return self._run(artifact.file, artifact.inputs, artifact.outputs, inputs)
@@ -117,6 +123,8 @@ def _request(
     missing = [binding.name for binding in ins if binding.name not in inputs]
     if missing:
         raise VerificationError(f"no values for the input {', '.join(missing)}")
+    if unknown := sorted(inputs.keys() - {binding.name for binding in ins}):
+        raise VerificationError(f"the model has no input {', '.join(unknown)}")
     samples = {len(inputs[binding.name]) for binding in ins}
     if len(samples) != 1:
         raise VerificationError(f"the inputs have different numbers of samples: {sorted(samples)}")

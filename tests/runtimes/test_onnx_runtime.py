@@ -24,7 +24,7 @@ def test_bindings_that_do_not_fit_are_named(tmp_path):
     }
     with pytest.raises(SourceError, match="no output called nowhere"):
         OnnxRuntime().run_artifact(wrong, inputs)
-    with pytest.raises(SourceError, match=f"no tensor to {artifact.inputs[0].name}"):
+    with pytest.raises(SourceError, match=f"has no input {artifact.inputs[0].name}"):
         OnnxRuntime().run_artifact(replace(artifact, inputs=()), inputs)
 
 

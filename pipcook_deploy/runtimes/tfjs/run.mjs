@@ -71,12 +71,16 @@ function save(tensor, name, file) {
   return { name, file, dtype, shape };
 }
 
-/** Pairs wanted names with the model's: by name where the names are the same, else by order. */
+/**
+ * Pairs wanted names with the model's. By order only where names cannot tell: one tensor (TF.js may call a
+ * Sequential's input otherwise than the file), or one name for several tensors.
+ */
 function pair(wanted, known, kind) {
-  if (new Set(known).size === known.length && wanted.every((name) => known.includes(name))) {
+  const unique = new Set(known).size === known.length;
+  if (unique && wanted.every((name) => known.includes(name))) {
     return wanted.map((name) => known.indexOf(name));
   }
-  if (wanted.length !== known.length) {
+  if ((unique && known.length > 1) || wanted.length !== known.length) {
     throw new Error(`the model has the ${kind} ${known.join(', ')}, not ${wanted.join(', ')}`);
   }
   return wanted.map((_, index) => index);
