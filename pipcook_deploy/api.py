@@ -174,6 +174,12 @@ def with_changes(model: Model, changes: Mapping[str, Any]) -> Model:
         where = ".".join(str(part) for part in first["loc"])
         raise UsageError(f"model: {where}: {first['msg']}") from error
     _check_labels(spec)
+    for key, text in (("name", given.get("name")), ("version", given.get("version"))):
+        # Both are parts of the server's paths: /v2/models/NAME/versions/VERSION.
+        if text is not None and (not text.isprintable() or "/" in text or not 0 < len(text) <= 100):
+            raise UsageError(
+                f"model: {key}: {text[:100]!r} is not 1 to 100 printable letters without /"
+            )
     for operations in spec.preprocessing.values():
         check_order(operations)
     return replace(model, spec=spec)

@@ -1,10 +1,12 @@
 """Golden samples: what every artifact is tried with, from the user's data or drawn from the spec."""
 
 import io
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 from pydantic import Field
 
@@ -66,7 +68,7 @@ def make_samples(
         raise UsageError(f"[samples] path: {path} does not exist")
     if path.is_dir():
         return _from_images(spec, path, options)
-    if path.suffix in (".npz", ".npy"):
+    if path.suffix in (".npz", ".npy") and path.is_file():
         return _from_arrays(spec, path, options)
     raise UsageError(f"[samples] path: {path} is neither a folder of images nor .npz/.npy")
 
@@ -82,7 +84,10 @@ def _from_images(spec: ModelSpec, folder: Path, options: SampleOptions) -> Sampl
     if not files:
         raise UsageError(f"[samples] path: no images below {folder}")
     labels = _labels(spec, folder, files)
-    contents = [path.read_bytes() for path in files]
+    try:
+        contents = [path.read_bytes() for path in files]
+    except OSError as error:
+        raise UsageError(f"[samples] path: {error.filename}: {error.strerror}") from error
     tensors = [
         _prepared(spec.preprocessing[name], content, path)
         for path, content in zip(files, contents, strict=True)
@@ -130,7 +135,12 @@ def _image_input(spec: ModelSpec) -> str:
 
 
 def _image_files(folder: Path) -> list[Path]:
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGES)
+    found = (
+        path
+        for path in folder.rglob("*")
+        # Not what file managers leave (`._a.png`), nor folders and pipes that are called so.
+        if path.suffix.lower() in IMAGES and not path.name.startswith(".") and path.is_file()
+    )
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 
@@ -170,7 +180,7 @@ def _from_arrays(spec: ModelSpec, path: Path, options: SampleOptions) -> Samples
             arrays = {spec.inputs[0].name: loaded}
         else:
             arrays = {name: loaded[name] for name in loaded.files}
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, MemoryError, ValueError, BadZipFile, zlib.error) as error:
         raise UsageError(f"[samples] path: {path}: {error}") from error
     labels = arrays.pop("labels", None) if "labels" not in _names(spec) else None
     inputs = {tensor.name: _fit(tensor, arrays, path)[: options.limit] for tensor in spec.inputs}
@@ -178,6 +188,10 @@ def _from_arrays(spec: ModelSpec, path: Path, options: SampleOptions) -> Samples
     if len(lengths) != 1 or 0 in lengths:
         raise UsageError(f"[samples] path: {path}: arrays of {sorted(lengths)} samples")
     count = lengths.pop()
+    if labels is not None and (
+        labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) < count
+    ):
+        raise UsageError(f"[samples] path: {path}: 'labels' is not a whole number for each sample")
     chosen = None if labels is None else [int(label) for label in labels[:count]]
     return Samples(inputs, min(options.count, count), f"arrays: {path.name}", chosen)
 
@@ -198,6 +212,10 @@ def _fit(tensor: TensorSpec, arrays: dict[str, Any], path: Path) -> Any:
         raise UsageError(
             f"[samples] path: {path}: {tensor.name!r} is {list(value.shape)}, "
             f"the model takes {list(tensor.shape)}"
+        )
+    if tensor.dtype != "string" and value.dtype.kind not in "biuf":
+        raise UsageError(
+            f"[samples] path: {path}: {tensor.name!r} is {value.dtype}, the model takes {tensor.dtype}"
         )
     return value if tensor.dtype == "string" else value.astype(tensor.dtype)
 

@@ -52,7 +52,7 @@ def datasets(group: Any, where: str) -> dict[str, tuple[tuple[int, ...], int]]:
                     raise SourceError(f"{where}: groups nested too deep")
                 stack.append((item, f"{prefix}{name}/"))
             elif isinstance(item, h5py.Dataset):
-                if item.external:
+                if item.external or item.is_virtual:
                     raise SourceError(f"{where}: {prefix}{name} is kept in another file")
                 shape = tuple(int(size) for size in item.shape or ())
                 found[prefix + name] = (shape, prod(shape) * item.dtype.itemsize)

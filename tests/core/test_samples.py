@@ -1,10 +1,14 @@
 import io
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from pipcook_deploy.api import with_changes
 from pipcook_deploy.errors import UsageError
+from pipcook_deploy.model import Model
 from pipcook_deploy.samples import SampleOptions, make_samples
 from pipcook_deploy.spec import ModelSpec, TensorSpec
 
@@ -133,3 +137,46 @@ def test_ids_stay_below_the_vocabulary_whatever_the_declared_type():
     value = samples.inputs["x"]
     assert value.dtype == np.float32
     assert set(np.unique(value)) == {0.0, 1.0, 2.0}
+
+
+def test_what_only_looks_like_an_image_is_passed_over(tmp_path):
+    _image(tmp_path / "cat" / "a.png", "red")
+    (tmp_path / "cat" / "folder.png").mkdir()
+    (tmp_path / "cat" / "._a.png").write_bytes(b"Mac OS X")
+    (tmp_path / "cat" / "loop.png").symlink_to("loop.png")
+    (tmp_path / "cat" / "again").symlink_to("..")
+    os.mkfifo(tmp_path / "cat" / "pipe.png")
+    assert len(make_samples(IMAGE_SPEC, SampleOptions(path=tmp_path))) == 1
+
+
+@pytest.mark.parametrize("data", [b"", b"PK\x03\x04 no zip", b"\x93NUMPY\x01\x00", b"garbage"])
+@pytest.mark.parametrize("suffix", [".npz", ".npy"])
+def test_damaged_arrays_are_refused(tmp_path, data, suffix):
+    path = tmp_path / f"x{suffix}"
+    path.write_bytes(data)
+    with pytest.raises(UsageError):
+        make_samples(_spec("float32", (None, 2)), SampleOptions(path=path))
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"x": np.array([["a", "b"]])},
+        {"x": np.ones((1, 2)), "labels": np.array(["a"])},
+        {"x": np.ones((1, 2)), "labels": np.array([[1]])},
+        {"x": np.ones((2, 2)), "labels": np.array([1])},
+    ],
+)
+def test_arrays_of_another_kind_are_refused(tmp_path, arrays):
+    np.savez(tmp_path / "x.npz", **arrays)
+    with pytest.raises(UsageError):
+        make_samples(_spec("float32", (None, 2)), SampleOptions(path=tmp_path / "x.npz"))
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a\nb", "\x1b[31m", "x" * 101])
+def test_a_name_that_fits_no_path_is_refused(name):
+    model = Model(Path("m"), "onnx", _spec("float32", (None, 2)))
+    for key in ("name", "version"):
+        with pytest.raises(UsageError, match=key):
+            with_changes(model, {key: name})
+    assert with_changes(model, {"name": "größe 😀"}).spec.name == "größe 😀"
