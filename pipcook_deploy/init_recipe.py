@@ -40,9 +40,9 @@ def render_recipe(model: Model, source: str) -> str:
         f"task = {_quote(spec.task)}",
         *_optional("license", spec.license, "MIT"),
         *_labels(model),
-        *(f"# input  {_tensor(tensor)}" for tensor in spec.inputs),
-        *(f"# output {_tensor(tensor)}" for tensor in spec.outputs),
-        *(f"# note: {note}" for note in spec.notes),
+        *(_comment(f"input  {_tensor(tensor)}") for tensor in spec.inputs),
+        *(_comment(f"output {_tensor(tensor)}") for tensor in spec.outputs),
+        *(_comment(f"note: {note}") for note in spec.notes),
         *_preprocessing(model),
         "",
         "[samples]",
@@ -79,8 +79,8 @@ def _plugin_options(kind: Any) -> list[str]:
         default = field.get_default(call_default_factory=True)
         if field.description:
             lines.append(f"# {field.description}")
-        text = "" if default is None else f"{json.dumps(default, default=str)}"
-        lines.append(f"# {name} = {'{}' if text == '{}' else text}".rstrip())
+        text = "..." if default is None else json.dumps(default, default=str)
+        lines.append(f"# {name} = {text}")
     return lines
 
 
@@ -126,6 +126,11 @@ def _optional(key: str, value: str | None, example: str) -> list[str]:
 def _tensor(tensor: TensorSpec) -> str:
     shape = ", ".join("?" if axis is None else str(axis) for axis in tensor.shape)
     return f"{tensor.name}: {tensor.dtype} [{shape}]"
+
+
+def _comment(text: str) -> str:
+    """One line, whatever a source calls its tensors."""
+    return "# " + "".join(c if c.isprintable() else " " for c in text)
 
 
 def _quote(text: str) -> str:
