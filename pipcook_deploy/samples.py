@@ -175,11 +175,12 @@ def _from_arrays(spec: ModelSpec, path: Path, options: SampleOptions) -> Samples
 
     arrays: dict[str, Any]
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            arrays = {spec.inputs[0].name: loaded}
-        else:
-            arrays = {name: loaded[name] for name in loaded.files}
+        with path.open("rb") as stream:
+            loaded = np.load(stream, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                arrays = {spec.inputs[0].name: loaded}
+            else:
+                arrays = {name: loaded[name] for name in loaded.files}
     except (OSError, EOFError, MemoryError, ValueError, BadZipFile, zlib.error) as error:
         raise UsageError(f"[samples] path: {path}: {error}") from error
     labels = arrays.pop("labels", None) if "labels" not in _names(spec) else None
