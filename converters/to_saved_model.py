@@ -20,12 +20,16 @@ class SavedModelConverter(Converter):
     """Writes a SavedModel for inference: no optimizer, no training behaviour."""
 
     format: ClassVar[str] = "saved_model"
-    accepts: ClassVar[tuple[str, ...]] = ("keras", "keras_h5", "saved_model")
+    accepts: ClassVar[tuple[str, ...]] = ("keras", "keras_h5", "saved_model", "tfjs_graph")
 
     def convert(self, model: Model, into: Path) -> Artifact:
         """Write `model` below `into`; a SavedModel is copied, the chosen signature is told in the details."""
         if model.format == "saved_model":
             return _from_saved_model(model, into)
+        if model.format == "tfjs_graph":
+            from pipcook_deploy.converters.tfjs.graph_import import import_graph
+
+            return import_graph(model, into)
         return export_keras(model, load_keras(model), into)
 
 

@@ -1,5 +1,6 @@
 """Exports live Keras models as SavedModels with one default signature."""
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,31 +17,51 @@ def export_keras(model: Model, keras_model: Any, into: Path, batch: int | None =
 
     inputs, outputs = spec_names(model, keras_model)
     parameters = parameter_names(inputs)
-    keys = {parameters[name]: name for name in inputs}
-    specs = [
-        tf.TensorSpec(_shape(tensor, batch), tensor.dtype, name=key)
-        for key, tensor in zip(keys, keras_model.inputs, strict=True)
-    ]
+    specs = {
+        name: tf.TensorSpec(_shape(tensor, batch), tensor.dtype, name=parameters[name])
+        for name, tensor in zip(inputs, keras_model.inputs, strict=True)
+    }
 
     def serve(*tensors: Any) -> dict[str, Any]:
         return dict(zip(outputs, call_keras(keras_model, list(tensors)), strict=True))
 
-    function = tf.function(serve, input_signature=specs, autograph=False)
+    def track(module: Any, concrete: Any) -> None:
+        module.weights = _variables(keras_model, concrete)
+        module.tables = _tables(keras_model)
+
+    return save_as_default(model, serve, specs, outputs, into, track)
+
+
+def save_as_default(
+    model: Model,
+    serve: Callable[..., dict[str, Any]],
+    specs: Mapping[str, Any],
+    outputs: Sequence[str],
+    into: Path,
+    track: Callable[[Any, Any], None] = lambda module, concrete: None,
+) -> Artifact:
+    """Write a function as the default signature; its results are `outputs`, by name.
+
+    `specs` has a `tf.TensorSpec` for each input by its name, in the order in which `serve` takes them, and
+    called as in `parameter_names`. `track` attaches what the concrete function needs to the module.
+    """
+    import tensorflow as tf
+
+    function = tf.function(serve, input_signature=[*specs.values()], autograph=False)
     concrete = function.get_concrete_function()
     module = tf.Module()
-    module.weights = _variables(keras_model, concrete)
-    module.tables = _tables(keras_model)
+    track(module, concrete)
     _attach_labels(module, model, into)
     tf.saved_model.save(module, str(into), signatures={DEFAULT: concrete})
     (into / "labels.txt").unlink(missing_ok=True)
-    canonicalize(into, {key: name for key, name in keys.items() if key != name})
+    canonicalize(into, {spec.name: name for name, spec in specs.items() if spec.name != name})
     return Artifact(
         "saved_model",
         "saved_model",
         into,
         ".",
-        tuple(binding(n, n, s) for n, s in zip(inputs, specs, strict=True)),
-        tuple(binding(n, n, concrete.structured_outputs[n]) for n in outputs),
+        tuple(binding(name, name, spec) for name, spec in specs.items()),
+        tuple(binding(name, name, concrete.structured_outputs[name]) for name in outputs),
         details={"signature": DEFAULT},
     )
 
