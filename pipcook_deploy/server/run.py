@@ -135,5 +135,8 @@ def _granian(app: App, host: str, port: int) -> Any:
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(header_read_timeout=header_ms),
         websockets=False,
+        # Connections at once. granian's own 128 are used up by as many idle clients.
+        backlog=1024,
+        backpressure=4096,
         log_enabled=False,
     )
