@@ -8,6 +8,10 @@ from pipcook_deploy.errors import ConversionError
 from pipcook_deploy.model import Model
 from pipcook_deploy.spec import Details, TensorSpec
 
+PRECISION = (
+    "source"  # whatever the file has inside; held to the tolerance of float32: it is the same file
+)
+
 
 def keep(
     model: Model, into: Path, entry: str, *, external: tuple[str, ...] = (), details: Details
@@ -34,6 +38,7 @@ def keep(
         entry,
         _bindings(model.spec.inputs),
         _bindings(model.spec.outputs),
+        precision=PRECISION,
         details={"kept": True} | details,
     )
 

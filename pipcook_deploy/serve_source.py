@@ -1,4 +1,4 @@
-"""Serves a bundle, an ONNX file, or any other source by way of a bundle of its own."""
+"""Serves a bundle, an ONNX or TFLite file, or any other source by way of a bundle of its own."""
 
 import tempfile
 from pathlib import Path
@@ -9,6 +9,8 @@ from pipcook_deploy.bundle import MANIFEST, Bundle
 from pipcook_deploy.bundle_safety import check_models
 from pipcook_deploy.model import Model
 from pipcook_deploy.spec import TensorSpec
+
+SERVED = ("onnx", "tflite")  # what the server runs, the best first
 
 
 def serve_source(
@@ -23,7 +25,7 @@ def serve_source(
         _serve_bundle(Bundle.open(source), host, port)
         return
     with opened(source, trust_source=trust_source) as model:
-        if model.format == "onnx":
+        if model.format in SERVED:
             _serve(model, as_artifact(model), host, port)
             return
         with tempfile.TemporaryDirectory(prefix="pipcook-deploy-") as scratch:
@@ -31,25 +33,27 @@ def serve_source(
 
 
 def as_artifact(model: Model) -> Artifact:
-    """An ONNX source as an artifact: its tensors are called what they are called."""
+    """An ONNX or TFLite source as an artifact: its tensors are called what they are called."""
 
     def bindings(tensors: tuple[TensorSpec, ...]) -> tuple[Binding, ...]:
         return tuple(Binding(spec.name, spec.name, spec.dtype, spec.shape) for spec in tensors)
 
     return Artifact(
-        format="onnx",
-        model_format="onnx",
+        format=model.format,
+        model_format=model.format,
         path=model.path.parent,
         entry=model.path.name,
         inputs=bindings(model.spec.inputs),
         outputs=bindings(model.spec.outputs),
+        details={"signature": model.signature},
     )
 
 
 def _serve_bundle(bundle: Bundle, host: str, port: int) -> None:
     bundle.check_files()
-    check_models(bundle, [bundle.entry("onnx")], trusted=False)
-    _serve(bundle, bundle.artifact("onnx"), host, port)
+    format = next((name for name in SERVED if name in bundle.formats), SERVED[0])
+    check_models(bundle, [bundle.entry(format)], trusted=False)
+    _serve(bundle, bundle.artifact(format), host, port)
 
 
 def _serve(owner: Bundle | Model, artifact: Artifact, host: str, port: int) -> None:

@@ -42,7 +42,7 @@ class LiteRtRuntime(Runtime):
 
 
 def _run(path: Path, inputs: Tensors, signature: str | None, dtypes: Mapping[str, str]) -> Tensors:
-    graph = _Graph(path, signature, dtypes)
+    graph = LiteRtGraph(path, signature, dtypes)
     check_inputs(path, graph.inputs, inputs)
     count = len(next(iter(inputs.values())))
     size = graph.fixed_batch
@@ -51,7 +51,7 @@ def _run(path: Path, inputs: Tensors, signature: str | None, dtypes: Mapping[str
     return batched(graph, inputs, size, exact=True)
 
 
-class _Graph:
+class LiteRtGraph:
     """One interpreter: call it with inputs by name, all of one batch size."""
 
     def __init__(self, path: Path, signature: str | None, dtypes: Mapping[str, str]) -> None:
@@ -81,6 +81,7 @@ class _Graph:
         interpreter = self._interpreter
         shapes = {name: rows[name].shape for name in self.inputs}
         if shapes != self._shapes:
+            self._shapes = {}  # of nothing, should one of them be refused
             for name, index in self.inputs.items():
                 interpreter.resize_tensor_input(index, shapes[name])
             interpreter.allocate_tensors()
@@ -103,7 +104,7 @@ def _takes_batches(
     import numpy as np
 
     count = min(BATCH, len(next(iter(inputs.values()))))
-    single, many = (_Graph(path, signature, dtypes) for _ in range(2))
+    single, many = (LiteRtGraph(path, signature, dtypes) for _ in range(2))
     try:
         together = many({name: value[:count] for name, value in inputs.items()})
     except SourceError:

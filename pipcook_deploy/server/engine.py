@@ -1,11 +1,12 @@
 """What computes: one small interface, one implementation."""
 
+import threading
 from typing import Any, Protocol
 
 import numpy as np
 
 from pipcook_deploy.artifact import Artifact, Binding
-from pipcook_deploy.errors import MissingDependencyError, ServerError
+from pipcook_deploy.errors import MissingDependencyError, ServerError, SourceError
 from pipcook_deploy.runtime import Tensors
 
 
@@ -17,6 +18,7 @@ class Engine(Protocol):
     """Runs a model; called from several threads at once."""
 
     name: str
+    platform: str  # as the Open Inference Protocol spells it: project_format
 
     def run(self, inputs: Tensors) -> Tensors:
         """Outputs by the spec's names, for inputs by the spec's names. Raises `InferenceError`."""
@@ -26,6 +28,7 @@ class OnnxEngine:
     """ONNX Runtime on the CPU."""
 
     name = "onnxruntime"
+    platform = "onnx_onnxv1"
 
     def __init__(self, artifact: Artifact, threads: int = 0) -> None:
         try:
@@ -73,6 +76,50 @@ class OnnxEngine:
         for binding in (*artifact.inputs, *artifact.outputs):
             if binding.tensor not in has:
                 raise ServerError(f"{artifact.file}: has no tensor called {binding.tensor!r}")
+
+
+class LiteRtEngine:
+    """LiteRT on the CPU: for TFLite files, which have no ONNX to be served from. One request at a time."""
+
+    name = "litert"
+    platform = "litert_tflite"
+
+    def __init__(self, artifact: Artifact) -> None:
+        from pipcook_deploy.runtimes.litert_runtime import LiteRtGraph
+
+        signature = artifact.details.get("signature")
+        name = signature if isinstance(signature, str) else None
+        dtypes = {binding.tensor: binding.dtype for binding in artifact.outputs}
+        try:
+            self._graph = LiteRtGraph(artifact.file, name, dtypes)
+        except ImportError:
+            raise MissingDependencyError(
+                "serving a TFLite file needs ai-edge-litert", "run: pip install ai-edge-litert"
+            ) from None
+        except SourceError as error:
+            raise ServerError(error.message) from error
+        self._artifact = artifact
+        self._lock = threading.Lock()
+
+    def run(self, inputs: Tensors) -> Tensors:
+        """Outputs by the spec's names; a batch is answered sample by sample."""
+        from pipcook_deploy.runtimes.batches import batched
+
+        tensors = {b.tensor: _as_bound(inputs[b.name], b) for b in self._artifact.inputs}
+        size = self._graph.fixed_batch or 1
+        try:
+            with self._lock:
+                results = batched(self._graph, tensors, size, exact=True)
+        except SourceError as error:
+            raise InferenceError(f"the model cannot compute this: {error.__cause__}") from error
+        return {b.name: results[b.tensor] for b in self._artifact.outputs}
+
+
+def make_engine(artifact: Artifact, threads: int = 0) -> Engine:
+    """The engine of an artifact's format. Raises `ServerError` for a format that is not served."""
+    if artifact.model_format == "tflite":
+        return LiteRtEngine(artifact)
+    return OnnxEngine(artifact, threads)
 
 
 def _as_bound(value: Any, binding: Binding) -> Any:

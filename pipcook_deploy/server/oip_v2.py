@@ -40,7 +40,7 @@ async def model(context: Context, request: Request, **names: str) -> Answer:
         {
             "name": spec.name,
             "versions": [spec.version],
-            "platform": "onnx_onnxv1",
+            "platform": context.predictor.engine.platform,
             "inputs": [_described(tensor) for tensor in spec.inputs],
             "outputs": [_described(tensor) for tensor in spec.outputs],
         }

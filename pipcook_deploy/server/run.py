@@ -10,7 +10,7 @@ from typing import Any
 
 from pipcook_deploy.errors import MissingDependencyError, ServerError
 from pipcook_deploy.server.app import App, Context
-from pipcook_deploy.server.engine import OnnxEngine
+from pipcook_deploy.server.engine import make_engine
 from pipcook_deploy.server.predictor import Predictor
 from pipcook_deploy.server.served import ServedModel, Settings
 
@@ -44,7 +44,7 @@ def build_app(served: ServedModel, settings: Settings) -> App:
     """The application without a socket."""
     from pipcook_deploy.server.routes import ROUTES, Router
 
-    engine = OnnxEngine(served.artifact, settings.threads)
+    engine = make_engine(served.artifact, settings.threads)
     context = Context(Predictor(served.spec, engine, settings), settings)
     return App(context, Router(ROUTES))
 

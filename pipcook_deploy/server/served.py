@@ -8,7 +8,7 @@ from pipcook_deploy.spec import ModelSpec
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A spec, and the ONNX artifact that answers for it."""
+    """A spec, and the ONNX or TFLite artifact that answers for it."""
 
     spec: ModelSpec
     artifact: Artifact

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from pipcook_deploy.api import deploy, opened
+from pipcook_deploy.artifact import Artifact
 from pipcook_deploy.check_bundle import verify_bundle
 from pipcook_deploy.converters.to_onnx import OnnxConverter
 from pipcook_deploy.converters.to_tflite import TfliteConverter
-from pipcook_deploy.errors import ConversionError
+from pipcook_deploy.errors import ConversionError, ServerError
 from pipcook_deploy.runtimes.onnx_runtime import OnnxRuntime
-from pipcook_deploy.server.engine import OnnxEngine
+from pipcook_deploy.serve_source import as_artifact
+from pipcook_deploy.server.engine import InferenceError, make_engine
 
 
 def onnx_file(folder: Path, batch: int | str = "batch", external: bool = False) -> Path:
@@ -51,7 +53,7 @@ def test_an_onnx_file_is_bundled_verified_and_served_without_tensorflow(tmp_path
     assert entry.chain == ("onnx", "onnx")
     (result,) = verify_bundle(tmp_path / "bundle")["onnx"]
     assert result.status == "passed" and result.samples == 16
-    engine = OnnxEngine(bundle.artifact("onnx"))
+    engine = make_engine(bundle.artifact("onnx"))
     x = np.ones((2, 4), np.float32)
     np.testing.assert_allclose(engine.run({"x": x})["y"], OnnxRuntime().run_model(
         _loaded(path), {"x": x})["y"])  # fmt: skip
@@ -114,7 +116,27 @@ def test_a_tflite_file_is_bundled_and_verified(tflite_file, tmp_path):
     (entry,) = bundle.manifest.artifacts
     assert entry.details["signature"] == "predict"
     (result,) = verify_bundle(tmp_path / "bundle")["tflite"]
-    assert result.status == "passed"
+    assert result.status == "passed" and entry.precision == "source"
+
+
+@pytest.mark.heavy
+def test_a_tflite_file_is_served(tflite_file):
+    artifact = as_artifact(_loaded(tflite_file))
+    engine = make_engine(artifact)
+    assert engine.platform == "litert_tflite"
+    x = _x(3)
+    expected = np.tanh(x["x"] @ np.linspace(-1, 1, 12, dtype=np.float32).reshape(4, 3))
+    np.testing.assert_allclose(engine.run(x)["y"], expected, atol=1e-6)
+    with pytest.raises(InferenceError):
+        engine.run({"x": np.ones((2, 5), np.float32)})
+    np.testing.assert_allclose(engine.run(x)["y"], expected, atol=1e-6)
+
+
+def test_a_damaged_tflite_file_is_not_served(tmp_path):
+    (tmp_path / "x.tflite").write_bytes(b"\0\0\0\0TFL3" + bytes(100))
+    artifact = Artifact("tflite", "tflite", tmp_path, "x.tflite", (), ())
+    with pytest.raises(ServerError):
+        make_engine(artifact)
 
 
 @pytest.mark.heavy

@@ -32,13 +32,13 @@ def write(folder: Path, function, shape=(None, 4)) -> Path:
 def batches(monkeypatch):
     """Sizes of the batches that the interpreter was given."""
     sizes = []
-    answer = litert_runtime._Graph.__call__
+    answer = litert_runtime.LiteRtGraph.__call__
 
     def counted(self, rows):
         sizes.append(len(rows["x"]))
         return answer(self, rows)
 
-    monkeypatch.setattr(litert_runtime._Graph, "__call__", counted)
+    monkeypatch.setattr(litert_runtime.LiteRtGraph, "__call__", counted)
     return sizes
 
 
