@@ -9,6 +9,7 @@ from pipcook_deploy.bundle import MANIFEST, Bundle
 from pipcook_deploy.bundle_safety import check_models
 from pipcook_deploy.model import Model
 from pipcook_deploy.spec import TensorSpec
+from pipcook_deploy.text import printable
 
 SERVED = ("onnx", "tflite")  # what the server runs, the best first
 
@@ -65,4 +66,4 @@ def _serve(owner: Bundle | Model, artifact: Artifact, host: str, port: int) -> N
 
 
 def _announce(name: str, url: str) -> None:
-    print(f"serving {name} at {url} (Ctrl-C ends it)", flush=True)  # noqa: T201
+    print(printable(f"serving {name} at {url} (Ctrl-C ends it)"), flush=True)  # noqa: T201

@@ -1,5 +1,7 @@
 """What workers do: each function takes and returns JSON, and is called in a child process."""
 
+import errno
+import os
 import traceback
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +14,7 @@ from pipcook_deploy.errors import (
     ConversionError,
     DeployError,
     MissingDependencyError,
+    OutputError,
     UnsupportedConversionError,
     VerificationError,
 )
@@ -20,6 +23,8 @@ from pipcook_deploy.jobs.child import is_disk
 from pipcook_deploy.model import Model
 from pipcook_deploy.runtime import Runtime, Tensors
 from pipcook_deploy.tensors import load_tensors, save_tensors
+
+NO_SPACE = os.strerror(errno.ENOSPC)
 
 
 def convert(converter: str, options: dict[str, Any], model: dict[str, Any], into: str) -> Any:
@@ -42,6 +47,10 @@ def convert(converter: str, options: dict[str, Any], model: dict[str, Any], into
     except Exception as error:
         if isinstance(error, OSError) and is_disk(error):
             raise
+        if NO_SPACE in str(error):  # frameworks wrap the error of the system in their own
+            raise OutputError(
+                f"{converter}: {NO_SPACE.lower()}", "free some space or choose another --out"
+            ) from error
         traceback.print_exc()
         lines = str(error).strip().splitlines() or [""]
         raise ConversionError(f"{converter}: {type(error).__name__}: {lines[0][:500]}") from error

@@ -4,6 +4,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipcook_deploy.text import printable
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -26,8 +28,10 @@ def say(what: Any) -> None:
     from rich.text import Text
 
     width = None if sys.stdout.isatty() else PLAIN_WIDTH
-    console = Console(width=width, highlight=False, soft_wrap=isinstance(what, str))
-    console.print(Text(what) if isinstance(what, str) else what)
+    console = Console(
+        width=width, highlight=False, markup=False, emoji=False, soft_wrap=isinstance(what, str)
+    )
+    console.print(Text(printable(what)) if isinstance(what, str) else what)
 
 
 def shown(path: Path) -> Path:

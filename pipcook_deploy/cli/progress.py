@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipcook_deploy.errors import DeployError
 from pipcook_deploy.schedule import Listener, Silence
+from pipcook_deploy.text import printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -54,7 +55,7 @@ class _Lines:
         self._say(f"skipped          {name}")
 
     def _say(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)  # noqa: T201
+        print(printable(text), file=sys.stderr, flush=True)  # noqa: T201
 
 
 class _Table:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pipcook_deploy import plugins
 from pipcook_deploy.cli.console import say, shown, table
 from pipcook_deploy.errors import DeployError
-from pipcook_deploy.text import human_bytes
+from pipcook_deploy.text import human_bytes, printable
 
 if TYPE_CHECKING:
     from pipcook_deploy.bundle import Bundle
@@ -33,7 +33,7 @@ def report_error(error: DeployError, *, as_json: bool) -> None:
                 }
             }
         )
-    print(f"error: {error}", file=sys.stderr)  # noqa: T201
+    print(printable(f"error: {error}"), file=sys.stderr)  # noqa: T201
 
 
 def report_bundle(bundle: "Bundle", packages: Sequence["Package"], *, as_json: bool) -> None:

@@ -95,3 +95,12 @@ def test_ctrl_c_ends_with_130(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 130
     assert done.stderr.strip() == "interrupted: nothing was left half-written"
+
+
+def test_names_are_no_markup(capsys):
+    from pipcook_deploy.cli.console import say, table
+
+    rows = table("layer", "shape")
+    rows.add_row("[/b] :smile: [red]x", "[?, 3]")
+    say(rows)
+    assert "[/b] :smile: [red]x" in capsys.readouterr().out
