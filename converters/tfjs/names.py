@@ -52,7 +52,8 @@ def separate_outputs(graph: Graph) -> None:
     for name, tensor in graph.outputs.items():
         node = graph.producer(tensor)
         if node.op in ("Placeholder", "Const") or index_of(tensor) or node.name in seen:
-            copy = graph.add(Node(f"output/{name}", "Identity", [tensor], _type_of(node)))
+            plain = name.replace(":", "_")  # in a graph a colon sets off the index of an output
+            copy = graph.add(Node(f"output/{plain}", "Identity", [tensor], _type_of(node)))
             graph.outputs[name] = copy
             seen.add(copy)
         seen.add(node.name)

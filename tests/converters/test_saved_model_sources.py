@@ -116,7 +116,7 @@ def version_one(tmp_path_factory) -> Path:
         info = v1.saved_model.utils.build_tensor_info
         signature = v1.saved_model.signature_def_utils.build_signature_def(
             {"a/b:0": info(last), "class": info(first)},
-            {"1x": info(result), "same": info(result)},
+            {"1x": info(result), "same:0": info(result)},
             "tensorflow/serving/predict",
         )
         with v1.Session() as session:
@@ -134,11 +134,11 @@ def test_names_that_python_cannot_have(version_one, tmp_path):
     expected = np.tanh((2 * x - y) @ WEIGHTS)
     found = answers(model, {"a/b:0": x, "class": y}, tmp_path)
     for _, results in found.values():
-        assert results.keys() == {"1x", "same"}
+        assert results.keys() == {"1x", "same:0"}
         for value in results.values():
             np.testing.assert_allclose(value, expected, atol=1e-5)
     onnx = found["onnx"][0]
-    assert [b.tensor for b in (*onnx.inputs, *onnx.outputs)] == ["a/b:0", "class", "1x", "same"]
+    assert [b.tensor for b in (*onnx.inputs, *onnx.outputs)] == ["a/b:0", "class", "1x", "same:0"]
 
 
 @pytest.mark.parametrize("name", ["1x", "a-b", "input.1"])
@@ -253,3 +253,12 @@ def test_labels_come_from_an_asset_and_go_into_one(several, tmp_path):
         again.with_spec(labels=("x", "y", "z")), _folder(tmp_path / "o")
     )
     assert load_saved_model(other.path, False, None).spec.labels == ("x", "y", "z")
+
+
+@pytest.mark.node
+@pytest.mark.filterwarnings("ignore:.*build_tensor_info:DeprecationWarning")
+def test_odd_names_and_outputs_that_are_one_tensor_in_tfjs(version_one, tmp_path):
+    bundle = deploy(version_one, to=("tfjs",), out=tmp_path / "bundle")
+    (artifact,) = bundle.manifest.artifacts
+    assert {b.name for b in artifact.outputs} == {"1x", "same:0"}
+    assert {row.status for row in artifact.verification} == {"passed"}
