@@ -6,16 +6,15 @@ from pipcook_deploy.converters.tfjs.graph import Graph, Node, node_of
 from pipcook_deploy.converters.tfjs.ops import known_ops
 from pipcook_deploy.errors import SourceError, UnsupportedConversionError
 
-# Operations of TF.js that are not imported, by TF.js' own categories and by name.
+# Operations of TF.js that are not imported: by its own categories, and by name.
 _CATEGORIES = {
-    "control": "loops, conditions and tensor lists are not imported",
-    "hash_table": "hash tables are not imported",
+    "control": "loops, conditions and tensor lists",
+    "hash_table": "hash tables",
 }
 _RANDOM = (
     "Multinomial", "RandomStandardNormal", "RandomUniform", "RandomUniformInt", "TruncatedNormal",
 )  # fmt: skip
 _WITHOUT_TWIN = ("Conv1D", "Ones", "Zeros")
-_SHOWN = 5
 
 
 def check_importable(graph: Graph) -> None:
@@ -25,13 +24,13 @@ def check_importable(graph: Graph) -> None:
     """
     _, known = known_ops()
     inputs = {node_of(tensor) for tensor in graph.inputs.values()}
-    found: dict[str, list[str]] = defaultdict(list)
+    found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for node in graph:
         reason = _refusal(node, known, inputs)
         if reason is not None:
-            found[reason].append(node.name)
+            found[reason][node.op].append(node.name)
     if found:
-        rows = [f"{reason}: {_listed(names)}" for reason, names in sorted(found.items())]
+        rows = [f"{reason}: {_listed(by_op)}" for reason, by_op in sorted(found.items())]
         raise UnsupportedConversionError(
             "this TF.js graph-model cannot be read into TensorFlow: " + "; ".join(rows),
             "convert the model that it was made from, or keep it as TF.js: --to tfjs",
@@ -42,23 +41,26 @@ def check_importable(graph: Graph) -> None:
 def _refusal(node: Node, known: dict[str, str], inputs: set[str]) -> str | None:
     category = known.get(node.op)
     if node.op == "Placeholder":
-        return None if node.name in inputs else "an input that the signature does not have"
+        return None if node.name in inputs else "inputs that the signature does not have"
     if category is None:
-        return f"{node.op} (a custom operation or a function)"
+        return "custom operations or functions"
     if category in _CATEGORIES:
-        return f"{node.op} ({_CATEGORIES[category]})"
+        return _CATEGORIES[category]
     if node.op in _RANDOM:
-        return f"{node.op} (random numbers: no two answers are alike)"
+        return "random numbers, no two answers are alike"
     if node.op in _WITHOUT_TWIN:
-        return f"{node.op} (not an operation of TensorFlow)"
+        return "operations that TensorFlow lacks"
     if node.text("data_format", "NHWC").startswith("NC"):
-        return f"{node.op} with channels first"
+        return "channels first"
     return None
 
 
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+def _listed(by_op: dict[str, list[str]]) -> str:
+    """Each operation with its first node, and how many more there are."""
+    return ", ".join(
+        f"{op} ({names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''})"
+        for op, names in sorted(by_op.items())
+    )
 
 
 def _check_order(graph: Graph) -> None:

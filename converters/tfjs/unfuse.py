@@ -128,8 +128,18 @@ def _normalized(graph: Graph, node: Node) -> str:
     return node.name
 
 
+def _erfc(graph: Graph, node: Node) -> str:
+    """1 - erf(z) is erfc(z), which TF.js lacks: TFLite and ONNX know GELUs by it, and have no Erf or an own."""
+    one, erf = graph.const(node.inputs[0]), graph.producer(node.inputs[1])
+    if one is None or one.ndim or one != 1 or erf.op != "Erf":
+        return node.name
+    attrs = {"T": erf.attrs["T"]} if "T" in erf.attrs else {}
+    return graph.add(Node(f"{node.name}/Erfc", "Erfc", list(erf.inputs), attrs))
+
+
 _RULES: dict[str, Callable[[Graph, Node], str]] = {
     **dict.fromkeys(_PLAIN, _unfused),
     **dict.fromkeys(("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"), _normalized),
     "Prelu": _prelu,
+    "Sub": _erfc,
 }
