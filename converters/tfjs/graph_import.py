@@ -29,14 +29,16 @@ def import_graph(model: Model, into: Path) -> Artifact:
     from google.protobuf.json_format import ParseError
 
     graph = read_graph(model)
-    check_importable(graph)
     try:
+        check_importable(graph)
         unfuse(graph)
         settle_types(graph)
         tidy_names(graph)
         graph_def = to_graph_def(graph)
     except (ParseError, IndexError, KeyError, TypeError, ValueError) as error:
         raise SourceError(f"{model.path}: a damaged graph: {error}") from error
+    except SourceError as error:
+        raise SourceError(f"{model.path}: {error.message}", error.hint) from error
     try:
         return _export(model, graph, graph_def, into)
     except ValueError as error:  # shapes or attributes that do not fit, told with the node

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipcook_deploy.converters.tfjs.graph import Graph, Node, reference, type_attr
 from pipcook_deploy.converters.tfjs.simplify import TFJS_TYPES
-from pipcook_deploy.errors import UnsupportedConversionError
+from pipcook_deploy.errors import SourceError, UnsupportedConversionError
 
 # From narrow to wide, as tfjs-core's `upcastType` has them.
 _WIDTHS = ("DT_BOOL", "DT_INT32", "DT_FLOAT", "DT_COMPLEX64")
@@ -35,17 +35,27 @@ class _Settler:
             if node.value is not None:
                 self.types[node.name] = type_attr(node.value)["type"]
             elif node.op == "Placeholder":
-                dtype = _tfjs(node.dtype("dtype"))
-                self.types[node.name] = dtype
-                node.attrs["dtype"] = {"type": dtype}
+                self._settle_input(node)
             else:
                 self._settle(node)
         self.graph.outputs = {n: self.replaced.get(t, t) for n, t in self.graph.outputs.items()}
         self.graph.sort()
 
+    def _settle_input(self, node: Node) -> None:
+        """Callers give uint8 for pixels; to the graph they are int32."""
+        own = node.dtype("dtype")
+        dtype = own if own == "DT_UINT8" else _tfjs(own)
+        node.attrs["dtype"] = {"type": dtype}
+        self.types[node.name] = dtype
+        if dtype != _tfjs(dtype):
+            self.replaced[node.name] = self._cast(node.name, _tfjs(dtype))
+
     def _settle(self, node: Node) -> None:
         node.inputs = [self.replaced.get(tensor, tensor) for tensor in node.inputs]
-        _follow_tfjs(node, [self.types[tensor] for tensor in node.inputs])
+        absent = [tensor for tensor in node.inputs if tensor not in self.types]
+        if absent:
+            raise SourceError(f"{node.name!r} reads {absent[0]!r}, which is not there")
+        self._follow_tfjs(node)
         definition = op_definition(node.op)
         attrs = {attr.name: attr for attr in definition.attr}
         node.attrs = {name: attr for name, attr in node.attrs.items() if name in attrs}
@@ -54,6 +64,15 @@ class _Settler:
                 _settle_attr(node, name, attr)
         self._settle_inputs(node, definition, attrs)
         self._settle_outputs(node, definition)
+
+    def _follow_tfjs(self, node: Node) -> None:
+        """Where TF.js computes otherwise with integers."""
+        if not node.inputs or any(self.types[t] not in _INTEGERS for t in node.inputs):
+            return
+        if node.op in ("Div", "RealDiv"):
+            node.op = "FloorDiv"
+        elif node.op == "Mean":
+            node.inputs[0] = self._cast(node.inputs[0], "DT_FLOAT")
 
     def _settle_inputs(self, node: Node, definition: Any, attrs: dict[str, Any]) -> None:
         slots = _slots(node, definition.input_arg)
@@ -137,12 +156,6 @@ def _allowed(dtype: str, attr: Any) -> str:
         return dtype
     wider = [t for t in _FALLBACKS if t in allowed]
     return wider[0] if dtype == "DT_BOOL" and wider else next((t for t in wider[1:]), dtype)
-
-
-def _follow_tfjs(node: Node, types: list[str]) -> None:
-    """Where TF.js computes otherwise with integers."""
-    if node.op in ("Div", "RealDiv") and all(t in _INTEGERS for t in types):
-        node.op = "FloorDiv"
 
 
 def _widest(types: list[str]) -> str:

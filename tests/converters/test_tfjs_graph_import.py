@@ -29,7 +29,9 @@ from tests import zoo
 from tests.converters.graph_runner import run_graph
 
 Row = dict[str, Any]
-FLOAT, INT, LONG, BOOL = ({"type": f"DT_{name}"} for name in ("FLOAT", "INT32", "INT64", "BOOL"))
+FLOAT, INT, LONG, BOOL, BYTE = (
+    {"type": f"DT_{name}"} for name in ("FLOAT", "INT32", "INT64", "BOOL", "UINT8")
+)
 rng = np.random.default_rng(3)
 
 
@@ -258,6 +260,7 @@ def every_reading() -> tuple[list[Row], dict[str, np.ndarray], list[str]]:
     nodes = [
         placeholder("image", FLOAT, -1, 6, 6, 3),
         placeholder("class", INT, -1, 4),
+        placeholder("pixels", BYTE, -1, 4),
         row("conv", "_FusedConv2D", "image", "k", "b", "a",
             **conv | fused("BiasAdd", "Prelu") | {"num_args": {"i": "2"}}),
         row("deep", "FusedDepthwiseConv2dNative", "conv", "d", "b", **conv | fused("BiasAdd", "Elu")),
@@ -267,9 +270,11 @@ def every_reading() -> tuple[list[Row], dict[str, np.ndarray], list[str]]:
             leakyrelu_alpha={"f": 0.3}, **fused("BiasAdd", "LeakyRelu")),
         row("best", "ArgMax", "dense", "axis", T=FLOAT, Tidx=INT, output_type=LONG),
         row("shape", "Shape", "dense", T=FLOAT, out_type=LONG),
+        row("twice", "AddV2", "pixels", "pixels", T=BYTE),
         row("wide", "Cast", "class", SrcT=INT, DstT=LONG),
         row("mod", "Mod", "wide", "three", T=LONG),
         row("div", "RealDiv", "wide", "three", T=LONG),
+        row("mean", "Mean", "wide", "axis", T=LONG, Tidx=INT, keep_dims={"b": True}),
         row("mixed", "Mul", "div", "dense", T=FLOAT),
         row("large", "Greater", "mixed", "dense", T=FLOAT),
         row("where", "Where", "large", T=BOOL),
@@ -294,7 +299,7 @@ def every_reading() -> tuple[list[Row], dict[str, np.ndarray], list[str]]:
         "three": np.array(3),
     }
     outputs = [
-        "norm", "dense", "best", "shape", "mod", "div", "mixed", "chosen", "total", "erfc",
+        "norm", "dense", "best", "shape", "twice", "mean", "mod", "div", "mixed", "chosen", "total", "erfc",
         "split:1", "prelu",
     ]  # fmt: skip
     return nodes, weights, outputs
@@ -308,11 +313,14 @@ def test_it_is_read_as_tfjs_reads_it(tmp_path: Path) -> None:
     inputs = {
         "in_image": rng.normal(size=(3, 6, 6, 3)).astype(np.float32),
         "in_class": np.array([[-7, -3, -1, 0], [5, 7, 8, -2], [1, 2, 3, 4]], np.int32),
+        "in_pixels": np.full((3, 4), 200, np.uint8),
     }
     truth = TfjsNodeRuntime().run_model(model, inputs)
     artifact = imported(model, tmp_path / "saved")
     assert {b.name for b in artifact.outputs} == set(outputs)
-    assert {b.name: b.shape for b in artifact.inputs}["in_image"] == (None, 6, 6, 3)
+    given = {b.name: (b.dtype, b.shape) for b in artifact.inputs}
+    assert given["in_image"] == ("float32", (None, 6, 6, 3))
+    assert given["in_pixels"] == ("uint8", (None, 4))
     assert_same(TensorFlowRuntime().run_artifact(artifact, inputs), truth, 1e-5)
 
 
