@@ -16,6 +16,7 @@ from pipcook_deploy.model import Model
 from pipcook_deploy.preprocess.operations import Operation
 from pipcook_deploy.preprocess.order import check as check_order
 from pipcook_deploy.recipe import (
+    ModelOptions,
     Recipe,
     make_converters,
     make_samples_options,
@@ -100,11 +101,8 @@ def run_recipe(
         trust_source=model_options.trust_source,
         signature=model_options.signature,
     ) as model:
-        fields = ("name", "version", "task", "license", "description", "metrics", "preprocessing")
-        changes = {field: getattr(model_options, field) for field in fields}
-        changes["labels"] = _read_labels(model_options.labels)
         request = StageRequest(
-            model=with_changes(model, changes),
+            model=with_recipe(model, model_options),
             converters=tuple(recipe.convert.values()),
             out=recipe.bundle.out,
             samples=recipe.samples,
@@ -183,6 +181,14 @@ def with_changes(model: Model, changes: Mapping[str, Any]) -> Model:
     for operations in spec.preprocessing.values():
         check_order(operations)
     return replace(model, spec=spec)
+
+
+def with_recipe(model: Model, options: ModelOptions) -> Model:
+    """The model as `[model]` of a recipe describes it; raises `UsageError`."""
+    fields = ("name", "version", "task", "license", "description", "metrics", "preprocessing")
+    changes = {field: getattr(options, field) for field in fields}
+    changes["labels"] = _read_labels(options.labels)
+    return with_changes(model, changes)
 
 
 def _by_input(spec: ModelSpec, preprocessing: Any) -> Any:

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 
 from pipcook_deploy import plugins
-from pipcook_deploy.api import opened
+from pipcook_deploy.api import opened, with_recipe
 from pipcook_deploy.errors import MissingDependencyError, UsageError
 from pipcook_deploy.planner import Step, describe_plan, plan
 from pipcook_deploy.recipe import Recipe
+from pipcook_deploy.samples import check_preprocessing
 from pipcook_deploy.steps import runtime_for
 
 
@@ -20,14 +22,26 @@ class RecipeCheck:
 
 
 def check_recipe(recipe: Recipe) -> RecipeCheck:
-    """Load the source, plan the chains, look for what they need.
+    """Load the source, describe it as the recipe does, plan the chains, look for what they need.
 
     Raises what a run would: `SourceError`, `UnsupportedConversionError`, `UsageError`.
     """
-    if recipe.samples.path is not None and not recipe.samples.path.exists():
-        raise UsageError(f"[samples] path: {recipe.samples.path} does not exist")
+    source = recipe.model
+    paths = [("[model] labels", source.labels), ("[samples] path", recipe.samples.path)]
+    mistakes = [
+        f"{key}: {path} does not exist"
+        for key, path in paths
+        if isinstance(path, Path) and not path.exists()
+    ]
+    if mistakes:
+        if not source.source.exists():
+            mistakes.insert(0, f"[model] source: {source.source} does not exist")
+        raise UsageError("\n".join(mistakes), "paths start at the recipe's folder")
     installed = [plugins.converter(name) for name in plugins.names(plugins.CONVERTERS)]
-    with opened(recipe.model.source, trust_source=recipe.model.trust_source) as model:
+    with opened(
+        source.source, trust_source=source.trust_source, signature=source.signature
+    ) as model:
+        check_preprocessing(with_recipe(model, source).spec)
         steps = plan(model.format, tuple(recipe.convert.values()), installed, model.details)
         return RecipeCheck(describe_plan(model.format, steps), _missing(model.format, steps))
 

@@ -32,7 +32,11 @@ class UsageError(DeployError):
 class RecipeError(UsageError):
     """All mistakes of a recipe at once, each as `file: table: key: message`."""
 
-    def __init__(self, mistakes: list[str], hint: str = "run: pipcook-deploy check") -> None:
+    def __init__(
+        self,
+        mistakes: list[str],
+        hint: str = "correct the recipe; a new one: pipcook-deploy init MODEL",
+    ) -> None:
         super().__init__("\n".join(mistakes), hint)
         self.mistakes = mistakes
 

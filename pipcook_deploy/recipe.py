@@ -74,16 +74,20 @@ def read_recipe(path: Path, settings: tuple[str, ...] = ()) -> Recipe:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise RecipeError([f"{path}: does not exist (run: pipcook-deploy init MODEL)"]) from None
+        raise RecipeError([f"{path}: does not exist"], "run: pipcook-deploy init MODEL") from None
     except RecursionError:
         raise RecipeError([f"{path}: is nested too deep"]) from None
-    except (OSError, ValueError) as error:  # of the disk, of UTF-8, of TOML, of a number's length
+    except UnicodeDecodeError:
+        raise RecipeError(
+            [f"{path}: is not a recipe (not text)"], "a model's: pipcook-deploy init MODEL"
+        ) from None
+    except (OSError, ValueError) as error:  # of the disk, of TOML, of a number's length
         raise RecipeError([f"{path}: {error}"]) from None
     mistakes: list[str] = []
     _apply_settings(data, settings, mistakes)
     recipe = _check(data, str(path), mistakes)
     if recipe is None or mistakes:
-        raise RecipeError(mistakes)
+        raise RecipeError(mistakes, LIST_OPTIONS)
     return _anchored(recipe, path.absolute().parent)
 
 
@@ -230,18 +234,36 @@ def _validated(kind: type[Options], data: Any, where: str, mistakes: list[str]) 
     try:
         return kind.model_validate(data)
     except ValidationError as error:
-        mistakes += [_mistake(kind, where, problem) for problem in error.errors()]
+        problems = [problem for problem in error.errors() if not _other_form(data, problem["loc"])]
+        mistakes += [_mistake(kind, where, problem) for problem in problems]
         return None
 
 
+def _other_form(data: Any, location: tuple[int | str, ...]) -> bool:
+    """Of a key that may be a list or a table: whether this is about the form that was not written."""
+    if len(location) < 2 or not isinstance(data, dict):
+        return False
+    form, value = str(location[1]), data.get(str(location[0]))
+    return (form.startswith("tuple[") and isinstance(value, dict)) or (
+        form.startswith("dict[") and isinstance(value, list)
+    )
+
+
 def _mistake(kind: type[Options], where: str, problem: Any) -> str:
-    location = [str(part) for part in problem["loc"]]
+    # A part such as "tuple[...]" is the name of a type in the code, and no key of the recipe.
+    parts = [str(part) for part in problem["loc"]]
+    location = [part for part in parts if not part.startswith(("tuple[", "dict[", "function-"))]
     key = ".".join(location)
     if problem["type"] == "extra_forbidden":
         near = did_you_mean(location[-1], kind.model_fields) if len(location) == 1 else ""
         return f"{where}: {key}: is not an option{near}"
     if problem["type"] == "missing":
         return f"{where}: {key}: is missing"
+    if problem["type"] == "union_tag_invalid":
+        tags = problem["ctx"]["expected_tags"].replace("'", "").split(", ")
+        tag = str(problem["ctx"]["tag"])
+        near = did_you_mean(tag, tags)
+        return f"{where}: {key}: op {tag!r} is not known{near}; there are {', '.join(tags)}"
     message = problem["msg"]
     if key and not isinstance(problem.get("input"), dict):
         message += f" (got {problem['input']!r})"

@@ -224,6 +224,23 @@ def _fit(tensor: TensorSpec, arrays: dict[str, Any], path: Path) -> Any:
 # ---- drawn from the spec
 
 
+def check_preprocessing(spec: ModelSpec) -> None:
+    """Raises `UsageError` when an image of any size, preprocessed, does not fit its input.
+
+    Without a resize the size is the caller's image's, and only the run can tell.
+    """
+    import numpy as np
+
+    from pipcook_deploy.preprocess.execute import prepare_batch
+
+    for tensor in spec.inputs:
+        operations = spec.preprocessing.get(tensor.name, ())
+        names = [operation.op for operation in operations]
+        if names[:1] == ["decode"] and "resize" in names:
+            image = _random_png(np.random.default_rng(0))
+            _checked(spec, tensor.name, prepare_batch(operations, [image]))
+
+
 def _random(spec: ModelSpec, options: SampleOptions, ids: Mapping[str, int]) -> Samples:
     import numpy as np
 

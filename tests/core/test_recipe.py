@@ -1,6 +1,9 @@
+from pathlib import Path
+
 import pytest
 
-from pipcook_deploy.errors import RecipeError
+from pipcook_deploy.check_recipe import check_recipe
+from pipcook_deploy.errors import RecipeError, UsageError
 from pipcook_deploy.recipe import (
     make_converters,
     make_samples_options,
@@ -9,6 +12,7 @@ from pipcook_deploy.recipe import (
     read_recipe,
 )
 
+EXAMPLE = Path(__file__).parents[2] / "examples" / "fashion-mnist"
 GOOD = """
 [model]
 source = "m.keras"
@@ -156,3 +160,63 @@ def test_tables_of_the_wrong_kind_are_mistakes(tmp_path, text):
 )
 def test_settings_below_what_is_no_table_are_mistakes(tmp_path, setting):
     assert _mistakes(tmp_path, GOOD, (setting,))
+
+
+def test_a_misspelt_operation_is_one_mistake_in_the_words_of_the_recipe(tmp_path):
+    (mistake,) = _mistakes(tmp_path, GOOD.replace('"decode"', '"decod"'))
+    assert "model: preprocessing.0: op 'decod' is not known (did you mean 'decode'?)" in mistake
+    assert "tuple" not in mistake
+
+
+def test_a_misspelt_operation_of_a_named_input_too(tmp_path):
+    text = GOOD.replace("[[model.preprocessing]]", "[[model.preprocessing.photo]]")
+    (mistake,) = _mistakes(tmp_path, text.replace('"decode"', '"decod"'))
+    assert "model: preprocessing.photo.0: op 'decod' is not known" in mistake
+
+
+def test_what_is_no_text_is_no_recipe(tmp_path):
+    path = tmp_path / "m.keras"
+    path.write_bytes(b"PK\x03\x04\xff")
+    with pytest.raises(RecipeError, match="is not a recipe"):
+        read_recipe(path)
+
+
+def test_a_check_names_every_file_that_is_not_there(tmp_path):
+    recipe = read_recipe(_write(tmp_path, GOOD.replace('["a", "b"]', '"labels.txt"')))
+    with pytest.raises(UsageError) as caught:
+        check_recipe(recipe)
+    for missing in ("m.keras", "labels.txt", "data"):
+        assert f"{tmp_path / missing} does not exist" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("height = 28", "height = 32"), "preprocessing: gives [32, 28, 3]"),
+        (
+            ('source = "workspace"', 'source = "workspace"\nlabels = ["a"]'),
+            "1 labels for 10 scores",
+        ),
+    ],
+)
+def test_a_check_refuses_what_the_run_would(tmp_path, change, message):
+    (tmp_path / "workspace").symlink_to(EXAMPLE / "workspace")
+    text = """
+[model]
+source = "workspace"
+[[model.preprocessing]]
+op = "decode"
+[[model.preprocessing]]
+op = "resize"
+height = 28
+width = 28
+[convert.onnx]
+"""
+    assert check_recipe(read_recipe(_write(tmp_path, text))).chains
+    sizes_of_the_caller = text.replace(
+        'op = "resize"\nheight = 28\nwidth = 28', 'op = "color"\nto = "rgb"'
+    )
+    assert check_recipe(read_recipe(_write(tmp_path, sizes_of_the_caller))).chains
+    with pytest.raises(UsageError) as caught:
+        check_recipe(read_recipe(_write(tmp_path, text.replace(*change))))
+    assert message in caught.value.message
