@@ -32,7 +32,8 @@ class TfjsConverter(Converter):
     )
     precision: Precision = Field(
         default="float32",
-        description="How weights with two or more axes are stored; vectors and scalars stay float32.",
+        description="float32, float16, uint16 or uint8: how weights with two or more axes are stored; "
+        "vectors and scalars stay float32.",
     )
     weights: dict[str, Precision] = Field(
         default_factory=dict,

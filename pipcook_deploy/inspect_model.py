@@ -81,7 +81,7 @@ def inspect(model: Model) -> Inspection:
     macs = None if notes else _sum([row.macs for row in rows])
     if rows and macs is None and not notes:
         unknown = sorted({row.type for row in rows if row.macs is None})
-        notes = [f"MACs are unknown: they are not known for {', '.join(unknown[:8])}"]
+        notes = [f"MACs are unknown: they cannot be told for {', '.join(unknown[:8])}"]
     return Inspection(
         path=model.path,
         format=model.format,

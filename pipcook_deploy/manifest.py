@@ -193,7 +193,10 @@ class Manifest(Options):
                 raise BundleError(f"{path}: is not a file")  # a pipe would block for ever
             data: Any = json.loads(path.read_bytes())
         except (FileNotFoundError, NotADirectoryError):
-            raise BundleError(f"{path.parent}: is not a bundle (no manifest.json)") from None
+            raise BundleError(
+                f"{path.parent}: is not a bundle (no manifest.json)",
+                "make one of a model: pipcook-deploy convert MODEL --to onnx --out DIR",
+            ) from None
         except (OSError, ValueError, RecursionError) as error:
             raise BundleError(f"{path}: cannot be read: {error}") from error
         version = data.get("manifest_version") if isinstance(data, dict) else None
@@ -201,6 +204,11 @@ class Manifest(Options):
             raise BundleError(
                 f"{path}: manifest version {version}; this program reads {MANIFEST_VERSION}",
                 "run: pip install --upgrade pipcook-deploy",
+            )
+        if isinstance(version, int) and version < MANIFEST_VERSION:
+            raise BundleError(
+                f"{path}: manifest version {version}; this program reads {MANIFEST_VERSION}",
+                "make the bundle again from its source",
             )
         try:
             return cls.model_validate(data)

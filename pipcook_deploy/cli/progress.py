@@ -40,7 +40,7 @@ class _Lines:
             self._say(f"plan    {chain}")
 
     def planned(self, names: list[str]) -> None:
-        self._say(f"{len(names)} tasks")
+        self._say(f"{len(names)} task{'s' * (len(names) != 1)}")
 
     def started(self, name: str) -> None:
         """Said when it ends."""

@@ -33,9 +33,8 @@ def _open_zip(path: Path, workdir: Path, trusted: bool, signature: str | None) -
         model = _open(found, folder, workdir, trusted, signature)
     except SourceError as error:
         # The place of the copy means nothing to the user.
-        error.message = (
-            f"{path}: {error.message.replace(f'{folder}/', '').replace(str(folder), 'it')}"
-        )
+        message = error.message.removeprefix(f"{folder}: ")
+        error.message = f"{path}: {message.replace(f'{folder}/', '').replace(str(folder), 'it')}"
         raise
     name = files.model_name(path.stem, model.spec.name)
     return replace(model.with_spec(name=name))

@@ -90,6 +90,11 @@ def _below(folder: Path, folders: list[Path]) -> Found:
     if len(found) > 1:
         names = ", ".join(item.path.relative_to(folder).as_posix() for item in found)
         raise SourceError(f"{folder}: holds several models: {names}", "give one of them")
+    if not found and (folder / "manifest.json").is_file() and (folder / "artifacts").is_dir():
+        raise SourceError(
+            f"{folder}: is a bundle, and no model",
+            "run: pipcook-deploy verify BUNDLE, or give one of its artifacts",
+        )
     if not found:
         raise SourceError(f"{folder}: holds no model", KNOWN)
     return found[0]

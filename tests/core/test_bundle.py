@@ -79,6 +79,14 @@ def test_a_newer_manifest_says_what_to_do(bundle):
     assert "upgrade" in caught.value.hint
 
 
+def test_an_older_manifest_says_what_to_do(bundle):
+    data = json.loads((bundle / "manifest.json").read_text()) | {"manifest_version": 0}
+    (bundle / "manifest.json").write_text(json.dumps(data))
+    with pytest.raises(BundleError, match="manifest version 0; this program reads 1") as caught:
+        Bundle.open(bundle)
+    assert "again" in caught.value.hint
+
+
 def test_a_folder_without_manifest_is_not_a_bundle(tmp_path):
     with pytest.raises(BundleError, match=r"is not a bundle"):
         Bundle.open(tmp_path)

@@ -449,3 +449,19 @@ def test_no_permission(tmp_path):
 def test_damaged_topologies(tmp_path, topology):
     refusal(make.keras_archive(tmp_path / "m.keras", topology), tmp_path)
     refusal(make.keras_h5(tmp_path / "m.h5", topology), tmp_path)
+
+
+def test_a_zip_without_a_model_is_named_once(tmp_path):
+    path = tmp_path / "notes.zip"
+    with zipfile.ZipFile(path, "w") as zipped:
+        zipped.writestr("notes/a/b.txt", "no model")
+    assert refusal(path, tmp_path).message == f"{path}: holds no model"
+
+
+def test_a_bundle_is_no_source(tmp_path):
+    bundle = tmp_path / "b"
+    (bundle / "artifacts").mkdir(parents=True)
+    (bundle / "manifest.json").write_text("{}")
+    error = refusal(bundle, tmp_path)
+    assert "is a bundle" in error.message
+    assert "pipcook-deploy verify" in error.hint
