@@ -217,7 +217,8 @@ def _check_labels(spec: ModelSpec) -> None:
     size = spec.outputs[0].shape[-1]
     if spec.task.endswith("classification") and size is not None and size != len(spec.labels):
         raise UsageError(
-            f"model: labels: {len(spec.labels)} labels for {size} scores of {spec.outputs[0].name!r}"
+            f"model: labels: {len(spec.labels)} given for {size} scores of {spec.outputs[0].name!r}",
+            "name every class, in the order of the scores",
         )
 
 

@@ -47,8 +47,9 @@ class Predictor:
         tensor = self.spec.inputs[0]
         pipeline = self._pipelines.get(tensor.name)
         if pipeline is None:
-            kind = "text" if tensor.dtype == "string" else "numbers"
-            return "" if self.spec.task == "image-classification" else kind
+            if self.spec.task == "image-classification" or _like_a_picture(tensor):
+                return ""
+            return "text" if tensor.dtype == "string" else "numbers"
         return {"encoded": "image", "image": "", "text": "text"}.get(pipeline.takes, "numbers")
 
     def infer(self, inputs: Tensors) -> Tensors:
@@ -110,6 +111,11 @@ class Predictor:
     def _label(self, place: int) -> str:
         labels = self.spec.labels
         return labels[place] if place < len(labels) else str(place)
+
+
+def _like_a_picture(tensor: TensorSpec) -> bool:
+    """[batch, height, width, channels] or [batch, channels, height, width]: no one types that in."""
+    return len(tensor.shape) == 4 and bool({1, 3, 4} & {tensor.shape[1], tensor.shape[3]})
 
 
 def _fitting(batch: Any, tensor: TensorSpec) -> Any:

@@ -195,7 +195,7 @@ def test_a_check_names_every_file_that_is_not_there(tmp_path):
         (("height = 28", "height = 32"), "preprocessing: gives [32, 28, 3]"),
         (
             ('source = "workspace"', 'source = "workspace"\nlabels = ["a"]'),
-            "1 labels for 10 scores",
+            "1 given for 10 scores",
         ),
     ],
 )

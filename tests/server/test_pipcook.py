@@ -149,8 +149,9 @@ def test_without_labels_the_category_is_the_index(tmp_path):
             assert client.get("/predict", params={"input": wrong}).status_code == 400, wrong
 
 
-def test_an_image_model_without_preprocessing_says_so(tmp_path):
-    folder = tiny_models.colours(tmp_path, preprocessing={}, task="image-classification")
+@pytest.mark.parametrize("task", ["image-classification", "tensor"])
+def test_an_image_model_without_preprocessing_says_so(tmp_path, task):
+    folder = tiny_models.colours(tmp_path, preprocessing={}, task=task)
     with tiny_models.client_of(folder) as client:
         answer = post(client, png((1, 2, 3)))
         assert answer.status_code == 400
