@@ -15,6 +15,7 @@ from pipcook_deploy.errors import ConversionError
 from pipcook_deploy.keep_source import keep
 from pipcook_deploy.model import Model
 from pipcook_deploy.saved_model_io import Serving, dtype_name, open_signature, static_shape
+from pipcook_deploy.spec import Details
 
 NEWEST_BY_TF2ONNX = 18  # it writes nothing newer; later sets are reached by onnx.version_converter
 FILE = "model.onnx"
@@ -77,7 +78,7 @@ def _kept(model: Model, into: Path) -> Artifact:
     facts = model.details
     files = facts.get("external_files")
     external = tuple(str(name) for name in files) if isinstance(files, list) else ()
-    kept = {key: facts[key] for key in ("opset", "ir_version") if key in facts}
+    kept: Details = {key: facts[key] for key in ("opset", "ir_version") if key in facts}
     return keep(model, into, FILE, external=external, details=kept)
 
 

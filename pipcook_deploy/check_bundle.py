@@ -9,7 +9,7 @@ from pipcook_deploy.bundle_safety import check_models
 from pipcook_deploy.errors import BundleError, SourceError, UsageError
 from pipcook_deploy.jobs.workers import Workers
 from pipcook_deploy.manifest import ArtifactEntry, VerificationEntry
-from pipcook_deploy.schedule import Listener, Outcome, Silence, Task, run_tasks
+from pipcook_deploy.schedule import Listener, Outcome, Task, run_tasks
 from pipcook_deploy.text import did_you_mean
 from pipcook_deploy.verification import Check, joined, variants_of
 
@@ -43,7 +43,7 @@ def verify_bundle(
             for entry in entries
             for variant in variants_of(entry.model_format)
         ]
-        outcome = run_tasks(tasks, jobs=jobs, listener=listener or Silence())
+        outcome = run_tasks(tasks, jobs=jobs, listener=listener or Listener())
     return _collect(entries, outcome)
 
 

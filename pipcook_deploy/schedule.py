@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any
 
 from pipcook_deploy.errors import DeployError
 
@@ -18,8 +18,8 @@ class Task:
     after: tuple[str, ...] = ()
 
 
-class Listener(Protocol):
-    """Who watches the tasks: a progress display, or nobody."""
+class Listener:
+    """Who watches the tasks. This one does nothing; a progress display overrides what it shows."""
 
     def chosen(self, chains: list[str]) -> None:
         """The chains of converters that a stage will run, one line each."""
@@ -38,28 +38,6 @@ class Listener(Protocol):
 
     def skipped(self, name: str) -> None:
         """A task was not run because one that it needs failed."""
-
-
-class Silence:
-    """A listener that does nothing."""
-
-    def chosen(self, chains: list[str]) -> None:
-        """Nothing."""
-
-    def planned(self, names: list[str]) -> None:
-        """Nothing."""
-
-    def started(self, name: str) -> None:
-        """Nothing."""
-
-    def finished(self, name: str, seconds: float) -> None:
-        """Nothing."""
-
-    def failed(self, name: str, error: DeployError) -> None:
-        """Nothing."""
-
-    def skipped(self, name: str) -> None:
-        """Nothing."""
 
 
 @dataclass(frozen=True)

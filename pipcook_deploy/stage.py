@@ -21,7 +21,7 @@ from pipcook_deploy.manifest import VerificationEntry
 from pipcook_deploy.model import Model
 from pipcook_deploy.planner import Step, describe_plan, plan
 from pipcook_deploy.samples import SampleOptions, Samples, make_samples
-from pipcook_deploy.schedule import Listener, Silence, Task, run_tasks
+from pipcook_deploy.schedule import Listener, Task, run_tasks
 from pipcook_deploy.steps import runtime_for
 from pipcook_deploy.tensors import load_tensors, save_tensors
 from pipcook_deploy.verification import Check, joined, variants_of
@@ -59,7 +59,7 @@ def run_stage(request: StageRequest, listener: Listener | None = None) -> Bundle
 
     Raises the `DeployError` of what failed; the place of the bundle is then as it was before.
     """
-    listener = listener or Silence()
+    listener = listener or Listener()
     steps = plan_request(request)
     for step in steps.values():  # said now, not after minutes of converting
         runtime_for(step.converter.writes()).require()

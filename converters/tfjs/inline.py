@@ -12,6 +12,7 @@ import numpy as np
 
 from pipcook_deploy.converters.tfjs.fold import fold
 from pipcook_deploy.converters.tfjs.graph import Graph, Node, constant, node_of, reference
+from pipcook_deploy.converters.tfjs.tensor_lists import HANDLERS, TensorList, Value, as_tensor
 from pipcook_deploy.errors import UnsupportedConversionError
 
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
@@ -26,23 +27,6 @@ class Function:
     graph: Graph
     arguments: list[str]
     results: list[str]
-
-
-@dataclass(frozen=True)
-class TensorList:
-    """What a TensorList handle stands for. An item that was not written yet is None.
-
-    `unpack` is the node that makes the items of a list that a tensor was split into: how many they are
-    may be known only from what is read, so its list of items is open.
-    """
-
-    items: tuple[str | None, ...]
-    dtype: str
-    element_shape: tuple[int, ...] = ()
-    unpack: str | None = None
-
-
-Value = str | TensorList
 
 
 Infer = Callable[[Graph], None]
@@ -61,15 +45,9 @@ def inline(
     made = writer.run(graph, "", {})
     result = writer.graph
     result.inputs = dict(graph.inputs)
-    result.outputs = {name: _tensor(made[t], node_of(t)) for name, t in graph.outputs.items()}
+    result.outputs = {name: as_tensor(made[t], node_of(t)) for name, t in graph.outputs.items()}
     result.sort()
     return result
-
-
-def _tensor(value: Value, where: str) -> str:
-    if isinstance(value, TensorList):
-        raise UnsupportedConversionError(f"{where}: a TensorList is used as a tensor")
-    return value
 
 
 def _joined(scope: str, name: str) -> str:
@@ -120,12 +98,12 @@ class _Writer:
             return self._loop(node, inputs)
         if node.op in _IFS:
             return self._branch(node, inputs)
-        handler = _LISTS.get(node.op)
+        handler = HANDLERS.get(node.op)
         if handler is not None:
             return handler(self, node, inputs)
         if node.op in ("Identity", "IdentityN", "StopGradient"):
             return inputs
-        return self._plain(node, [_tensor(value, node.name) for value in inputs])
+        return self._plain(node, [as_tensor(value, node.name) for value in inputs])
 
     def _plain(self, node: Node, inputs: list[str]) -> list[Value]:
         known = [self.graph.const(tensor) for tensor in inputs]
@@ -205,109 +183,5 @@ class _Writer:
         key = "then_branch" if bool(taken) else "else_branch"
         return self._call(node.attrs[key]["func"]["name"], node.name, inputs[1:])
 
-    def list_of(self, node: Node, value: Value) -> TensorList:
-        """A list that is followed; anything else ends the conversion."""
-        if not isinstance(value, TensorList):
-            raise UnsupportedConversionError(f"{node.name}: a TensorList of unknown origin")
-        return value
-
-    def integer(self, node: Node, value: Value) -> int:
-        """An index or a size that must be known."""
-        known = self.known(value)
-        if known is None:
-            raise UnsupportedConversionError(
-                f"{node.name} ({node.op}): the size or the index depends on the input",
-                "export the model with a fixed number of time steps",
-            )
-        return int(known)
-
-    def item(self, node: Node, found: TensorList, index: int) -> str:
-        """An item of a list; one that was never written is zeros."""
-        if found.unpack is not None:
-            unpack = self.graph.nodes[found.unpack]
-            unpack.attrs["num"] = {"i": str(max(unpack.integer("num"), index + 1))}
-            return reference(found.unpack, index)
-        if not 0 <= index < len(found.items):
-            raise UnsupportedConversionError(f"{node.name}: item {index} of {len(found.items)}")
-        written = found.items[index]
-        if written is not None:
-            return written
-        if not found.element_shape or min(found.element_shape) < 0:
-            other = next((item for item in found.items if item is not None), None)
-            if other is None:
-                raise UnsupportedConversionError(f"{node.name}: reads an item of unknown shape")
-            return self.graph.add(
-                Node(node.name, "ZerosLike", [other], {"T": {"type": found.dtype}})
-            )
-        dtype = np.float32 if found.dtype == "DT_FLOAT" else np.int32
-        return self.graph.add(constant(node.name, np.zeros(found.element_shape, dtype)))
-
 
 _MAX_OUTPUTS = 64  # references to outputs that a node may have; those it has not are never read
-
-
-def _shape(writer: _Writer, value: Value) -> tuple[int, ...]:
-    known = writer.known(value)
-    return () if known is None or known.ndim == 0 else tuple(int(n) for n in known)
-
-
-def _reserve(writer: _Writer, node: Node, inputs: list[Value]) -> list[Value]:
-    size = writer.integer(node, inputs[1])
-    shape = _shape(writer, inputs[0])
-    return [TensorList((None,) * size, node.dtype("element_dtype"), shape)]
-
-
-def _empty(writer: _Writer, node: Node, inputs: list[Value]) -> list[Value]:
-    return [TensorList((), node.dtype("element_dtype"), _shape(writer, inputs[0]))]
-
-
-def _from_tensor(writer: _Writer, node: Node, inputs: list[Value]) -> list[Value]:
-    tensor = _tensor(inputs[0], node.name)
-    dtype = node.dtype("element_dtype")
-    size = writer.size(tensor, 0) or 0
-    attrs = {"num": {"i": str(size)}, "axis": {"i": "0"}, "T": {"type": dtype}}
-    unpack = writer.graph.add(Node(f"{node.name}/unstack", "Unpack", [tensor], attrs))
-    return [TensorList((), dtype, unpack=unpack)]
-
-
-def _get_item(writer: _Writer, node: Node, inputs: list[Value]) -> list[Value]:
-    found = writer.list_of(node, inputs[0])
-    return [writer.item(node, found, writer.integer(node, inputs[1]))]
-
-
-def _set_item(writer: _Writer, node: Node, inputs: list[Value]) -> list[Value]:
-    found, index = writer.list_of(node, inputs[0]), writer.integer(node, inputs[1])
-    items = list(found.items) + [None] * (index + 1 - len(found.items))
-    items[index] = _tensor(inputs[2], node.name)
-    return [replace(found, items=tuple(items))]
-
-
-def _push(writer: _Writer, node: Node, inputs: list[Value]) -> list[Value]:
-    found = writer.list_of(node, inputs[0])
-    return [replace(found, items=(*found.items, _tensor(inputs[1], node.name)))]
-
-
-def _stack(writer: _Writer, node: Node, inputs: list[Value]) -> list[Value]:
-    found = writer.list_of(node, inputs[0])
-    if found.unpack is not None:
-        return [writer.graph.nodes[found.unpack].inputs[0]]
-    items = [writer.item(node, found, index) for index in range(len(found.items))]
-    attrs = {"N": {"i": str(len(items))}, "axis": {"i": "0"}, "T": {"type": found.dtype}}
-    return [writer.graph.add(Node(node.name, "Pack", items, attrs))]
-
-
-def _length(writer: _Writer, node: Node, inputs: list[Value]) -> list[Value]:
-    found = writer.list_of(node, inputs[0])
-    return [writer.graph.add(constant(node.name, np.asarray(len(found.items), np.int32)))]
-
-
-_LISTS = {
-    "TensorListReserve": _reserve,
-    "EmptyTensorList": _empty,
-    "TensorListFromTensor": _from_tensor,
-    "TensorListGetItem": _get_item,
-    "TensorListSetItem": _set_item,
-    "TensorListPushBack": _push,
-    "TensorListStack": _stack,
-    "TensorListLength": _length,
-}

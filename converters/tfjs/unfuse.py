@@ -39,7 +39,7 @@ def unfuse(graph: Graph) -> None:
 
     Raises `UnsupportedConversionError` for a fusion that is none of TF.js'.
     """
-    replaced = {}
+    replaced: dict[str, str] = {}
     for node in graph:
         replaced |= _forwarded(node)
         node.op = _RENAMED.get(node.op, node.op)

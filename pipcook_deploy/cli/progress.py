@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from pipcook_deploy.errors import DeployError
-from pipcook_deploy.schedule import Listener, Silence
+from pipcook_deploy.schedule import Listener
 from pipcook_deploy.text import printable
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def watched(*, quiet: bool = False) -> Iterator[Listener]:
     """A listener for the time of a block, writing to standard error."""
     if quiet:
-        yield Silence()
+        yield Listener()
         return
     if not sys.stderr.isatty():
         yield _Lines()
@@ -32,7 +32,7 @@ def watched(*, quiet: bool = False) -> Iterator[Listener]:
         yield table
 
 
-class _Lines:
+class _Lines(Listener):
     """One plain line for each task that ended."""
 
     def chosen(self, chains: list[str]) -> None:
@@ -41,9 +41,6 @@ class _Lines:
 
     def planned(self, names: list[str]) -> None:
         self._say(f"{len(names)} task{'s' * (len(names) != 1)}")
-
-    def started(self, name: str) -> None:
-        """Said when it ends."""
 
     def finished(self, name: str, seconds: float) -> None:
         self._say(f"ok      {seconds:5.1f} s  {name}")
@@ -58,7 +55,7 @@ class _Lines:
         print(printable(text), file=sys.stderr, flush=True)  # noqa: T201
 
 
-class _Table:
+class _Table(Listener):
     """The state of every task, redrawn while they run."""
 
     def __init__(self) -> None:
