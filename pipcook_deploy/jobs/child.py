@@ -10,9 +10,23 @@ from typing import Any
 
 from pipcook_deploy.errors import DeployError, OutputError
 
+DISK_FULL = 71  # exit code of a child that found no room even for its answer
+
 
 def run(request: dict[str, Any]) -> int:
-    """Call `request["call"]` ("module:function") with `request["args"]`; the result must be JSON."""
+    """Call `request["call"]` ("module:function") with `request["args"]`; the result must be JSON.
+
+    Returns the exit code of the child.
+    """
+    try:
+        return _run(request)
+    except OSError as error:
+        if is_disk(error):
+            return DISK_FULL
+        raise
+
+
+def _run(request: dict[str, Any]) -> int:
     result = Path(request["result"])
     try:
         module, _, name = request["call"].partition(":")

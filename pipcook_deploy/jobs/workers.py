@@ -11,8 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from pipcook_deploy.errors import DeployError, MissingDependencyError
-from pipcook_deploy.jobs.child import revive
+from pipcook_deploy.errors import DeployError, MissingDependencyError, OutputError
+from pipcook_deploy.jobs.child import DISK_FULL, revive
 from pipcook_deploy.jobs.zygote import ENVIRONMENT
 
 LIGHT = ("pipcook_deploy.steps",)  # what every job imports
@@ -94,6 +94,10 @@ class Workers:
 def _answer(status: int, result: Path, log: Path) -> Any:
     if status < 0:
         raise WorkerError(f"the worker was ended by {signal.Signals(-status).name}", log)
+    if status == DISK_FULL:
+        raise OutputError(
+            f"{result.parent.parent}: the disk is full", "free some space or choose another --out"
+        )
     if status != 0 or not result.exists():
         raise WorkerError(f"the worker ended with code {status} and no result", log)
     answer = json.loads(result.read_text())

@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -132,8 +133,9 @@ def _fork(request: dict[str, Any]) -> int:
 
         code = run(request)
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):  # a full disk takes no more of the log
+                stream.flush()
         os._exit(code)
 
 

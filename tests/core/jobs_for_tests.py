@@ -54,3 +54,7 @@ def leave_a_file():
     handle, path = tempfile.mkstemp()
     os.close(handle)
     return path
+
+
+def fill_the_answer():
+    return "x" * 5_000_000

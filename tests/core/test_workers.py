@@ -1,4 +1,5 @@
 import os
+import resource
 import signal
 import threading
 import time
@@ -139,3 +140,15 @@ def test_what_a_job_leaves_behind_is_in_the_scratch_folder(workers, tmp_path):
     left = workers.call(f"{HERE}:leave_a_file", {}, heavy=False)
     assert os.path.exists(left)
     assert left.startswith(f"{tmp_path}/")
+
+
+def test_a_disk_too_full_for_the_answer_is_the_users_to_mend(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.path.dirname(os.path.dirname(os.path.dirname(__file__))))
+    # A limit on the size of files stands in for a full disk: writing beyond it fails likewise.
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, old[1]))
+    try:
+        with Workers(tmp_path) as workers, pytest.raises(OutputError, match="the disk is full"):
+            workers.call(f"{HERE}:fill_the_answer", {}, heavy=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
