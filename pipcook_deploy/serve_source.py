@@ -1,6 +1,8 @@
 """Serves a bundle, an ONNX or TFLite file, or any other source by way of a bundle of its own."""
 
 import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from pipcook_deploy.api import deploy, opened
@@ -8,6 +10,7 @@ from pipcook_deploy.artifact import Artifact, Binding
 from pipcook_deploy.bundle import MANIFEST, Bundle
 from pipcook_deploy.bundle_safety import check_models
 from pipcook_deploy.model import Model
+from pipcook_deploy.schedule import Listener
 from pipcook_deploy.spec import TensorSpec
 from pipcook_deploy.text import printable
 
@@ -15,9 +18,14 @@ SERVED = ("onnx", "tflite")  # what the server runs, the best first
 
 
 def serve_source(
-    source: Path, *, host: str = "127.0.0.1", port: int = 9091, trust_source: bool = False
+    source: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 9091,
+    trust_source: bool = False,
+    watch: Callable[[], AbstractContextManager[Listener]] = lambda: nullcontext(Listener()),
 ) -> None:
-    """Serve until SIGTERM or Ctrl-C.
+    """Serve until SIGTERM or Ctrl-C. `watch` gives a listener for the time of a conversion.
 
     Raises `BundleError` if a bundle's files were changed, `ServerError` if the port is taken, and for other
     sources what converting them raises.
@@ -30,7 +38,9 @@ def serve_source(
             _serve(model, as_artifact(model), host, port)
             return
         with tempfile.TemporaryDirectory(prefix="pipcook-deploy-") as scratch:
-            _serve_bundle(deploy(model, to=("onnx",), out=Path(scratch) / "bundle"), host, port)
+            with watch() as listener:
+                made = deploy(model, to=("onnx",), out=Path(scratch) / "bundle", listener=listener)
+            _serve_bundle(made, host, port)
 
 
 def as_artifact(model: Model) -> Artifact:

@@ -166,9 +166,11 @@ def verify(bundle: Path, only: str | None, trust_source: bool, jobs: int, as_jso
 @trust_option
 def serve(source: Path, host: str, port: int, trust_source: bool) -> int:
     """Serve BUNDLE (or a model, converted first) over HTTP, with a page to try it on."""
+    from pipcook_deploy.cli.progress import watched
     from pipcook_deploy.serve_source import serve_source
 
-    serve_source(source, host=host, port=port, trust_source=trust_source)
+    _stop_on_sigterm()
+    serve_source(source, host=host, port=port, trust_source=trust_source, watch=watched)
     return 0
 
 
