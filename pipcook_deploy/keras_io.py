@@ -11,6 +11,7 @@ from typing import Any
 from pipcook_deploy.errors import SourceError, UntrustedSourceError
 from pipcook_deploy.model import Model
 from pipcook_deploy.sources.untrusted import check_layers
+from pipcook_deploy.text import numbered
 
 
 def load_keras(model: Model) -> Any:
@@ -94,16 +95,11 @@ def interface_names(model: Any) -> tuple[list[str], list[str]]:
 
 
 def _unique(tensors: list[Any]) -> list[str]:
-    names: list[str] = []
-    for tensor in tensors:
-        history = tensor._keras_history
-        base = str((history[0] if isinstance(history, tuple) else history.operation).name)
-        name, number = base, 0
-        while name in names:
-            number += 1
-            name = f"{base}_{number}"
-        names.append(name)
-    return names
+    histories = (tensor._keras_history for tensor in tensors)
+    return numbered(
+        str((history[0] if isinstance(history, tuple) else history.operation).name)
+        for history in histories
+    )
 
 
 def spec_names(model: Model, keras_model: Any) -> tuple[list[str], list[str]]:

@@ -20,6 +20,19 @@ def human_bytes(count: int) -> str:
     return f"{size:.1f} TB"
 
 
+def numbered(names: Iterable[str]) -> list[str]:
+    """Names made unique: a repeat gets `_1`, `_2`, ... This is how outputs of one layer are called, by the
+    reader of a file and by the loader of the live model alike."""
+    found: list[str] = []
+    for base in names:
+        name, number = base, 0
+        while name in found:
+            number += 1
+            name = f"{base}_{number}"
+        found.append(name)
+    return found
+
+
 def printable(text: str) -> str:
     """`text` without what moves a terminal's cursor or changes its colours; lines stay lines."""
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -8,6 +8,7 @@ from pipcook_deploy.sources.keras_topology import Graph, Layer, Ref, Shape
 from pipcook_deploy.sources.layer_math import UNKNOWN, Effect
 from pipcook_deploy.sources.layer_rules import apply
 from pipcook_deploy.spec import DTYPES, TensorSpec
+from pipcook_deploy.text import numbered
 
 MAX_ROWS = 20_000
 
@@ -170,14 +171,7 @@ def _dtype(config: dict[str, Any]) -> str:
 
 
 def _names(refs: tuple[Ref, ...]) -> list[str]:
-    names: list[str] = []
-    for base, _, _ in refs:
-        name, number = base, 0
-        while name in names:
-            number += 1
-            name = f"{base}_{number}"
-        names.append(name)
-    return names
+    return numbered(base for base, _, _ in refs)
 
 
 def _spec(name: str, shape: Shape, dtype: str, notes: list[str]) -> TensorSpec:

@@ -5,7 +5,7 @@ from pipcook_deploy.converter import Converter
 from pipcook_deploy.errors import ConversionError, OutputError
 from pipcook_deploy.model import Model
 from pipcook_deploy.spec import ModelSpec
-from pipcook_deploy.text import printable
+from pipcook_deploy.text import numbered, printable
 
 
 def _converter(error):
@@ -37,3 +37,7 @@ def test_a_frameworks_error_becomes_one_line_of_its_kind(
 
 def test_a_terminal_takes_no_orders_from_a_name():
     assert printable("a\x1b[31mred\x07\nb ü") == "a\ufffd[31mred\ufffd\nb ü"
+
+
+def test_repeated_names_are_numbered_past_those_that_are_taken():
+    assert numbered(["a", "a_1", "a", "b", "a"]) == ["a", "a_1", "a_2", "b", "a_3"]
