@@ -95,16 +95,29 @@ class ServerError(DeployError):
     exit_code = 9
 
 
+class CompressionError(DeployError):
+    """A pass cannot be applied to this model, or a search cannot be run."""
+
+    exit_code = 4
+
+
+class BudgetError(DeployError):
+    """No candidate keeps the accuracy budget, or the budget cannot be measured with this data."""
+
+    exit_code = 10
+
+
 EXIT_CODES: dict[int, str] = {
     0: "done",
     1: "a bug in pipcook-deploy (a traceback is shown)",
     2: "usage: the command line or the recipe is wrong",
     3: "source: refused, damaged, or not a model",
-    4: "conversion: a converter could not write its format",
+    4: "conversion: a converter could not write its format, or a pass not be applied",
     5: "verification: an artifact does not answer like its source",
     6: "environment: a package or program is missing",
     7: "bundle: damaged, or not a bundle",
     8: "output: the place is taken, read-only, or full",
     9: "server: could not start",
+    10: "budget: the accuracy budget is not kept, or cannot be measured",
     130: "interrupted (Ctrl-C)",
 }

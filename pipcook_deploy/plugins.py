@@ -7,6 +7,7 @@ from pipcook_deploy.errors import MissingDependencyError, UsageError
 from pipcook_deploy.text import did_you_mean
 
 if TYPE_CHECKING:
+    from pipcook_deploy.compression.model_pass import ModelPass
     from pipcook_deploy.converter import Converter
     from pipcook_deploy.runtime import Runtime
     from pipcook_deploy.target import Target
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 CONVERTERS = "pipcook_deploy.converters"
 TARGETS = "pipcook_deploy.targets"
 RUNTIMES = "pipcook_deploy.runtimes"
+PASSES = "pipcook_deploy.passes"
 
 
 def names(group: str) -> list[str]:
@@ -29,6 +31,11 @@ def converter(name: str) -> type["Converter"]:
 def target(name: str) -> type["Target"]:
     """The target class called `name`."""
     return _load(TARGETS, name, "target")  # type: ignore[return-value]
+
+
+def model_pass(name: str) -> type["ModelPass"]:
+    """The pass class called `name`."""
+    return _load(PASSES, name, "pass")  # type: ignore[return-value]
 
 
 def runtimes() -> list[type["Runtime"]]:

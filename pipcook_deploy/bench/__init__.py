@@ -1,0 +1,1 @@
+"""How fast an artifact answers in its own runtime."""
