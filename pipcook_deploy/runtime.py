@@ -1,9 +1,11 @@
 """The interface of what runs a model, for verification."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from pipcook_deploy.artifact import Artifact
+from pipcook_deploy.errors import UnsupportedRuntimeError
 from pipcook_deploy.model import Model
 
 Tensors = dict[str, Any]  # name in the spec -> numpy array, batch axis first
@@ -41,3 +43,13 @@ class Runtime(ABC):
     @abstractmethod
     def run_model(self, model: Model, inputs: Tensors) -> Tensors:
         """The same for a source model: this is the truth that artifacts are compared with."""
+
+    def session(self, artifact: Artifact, threads: int) -> Callable[[Tensors], Tensors]:
+        """Open an artifact once, to be called often: what a benchmark times.
+
+        The answer takes and gives what `run_artifact` does, all samples at once, on `threads` threads.
+        Raises `UnsupportedRuntimeError` where a runtime has no such way.
+        """
+        raise UnsupportedRuntimeError(
+            f"{self.label}: keeps no model open between calls", "time it by a script of its own"
+        )
