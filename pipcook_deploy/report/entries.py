@@ -25,12 +25,26 @@ class SplitEntry(Options):
     sha256: str
 
 
+class ProofEntry(Options):
+    """A candidate measured once more, on data that neither calibration nor the search ever saw.
+
+    `source` is the source on the same samples; `drop` is as in `CandidateEntry`.
+    """
+
+    source: IntervalEntry
+    score: IntervalEntry
+    drop: IntervalEntry
+    samples: int
+    split: str = "verdict"
+
+
 class CandidateEntry(Options):
     """Something that was tried: a model after its passes, written in one format with some precision.
 
     `drop` is what the metric lost against the source, in the metric's own unit (0.005 of accuracy is half a
     point); positive is worse. `split` is the data that it was measured on. Sizes are bytes; `latency_ms` is the
-    median of one answer.
+    median of one answer. `proof` is the winner's verdict. The source as it is, with `model` "source" and
+    `precision` "float32", is what its format is compared with.
     """
 
     id: str
@@ -50,6 +64,7 @@ class CandidateEntry(Options):
     on_front: bool = False
     reason: str | None = None
     seconds: float = 0.0
+    proof: ProofEntry | None = None
 
 
 class HistogramEntry(Options):
@@ -120,12 +135,39 @@ class BenchEntry(Options):
     stable: bool
 
 
+class RankEntry(Options):
+    """A place among what answers alike: the same number of threads and samples at once.
+
+    `speed_up` is how much faster than the float32 artifact of the same format in the same runtime.
+    """
+
+    place: int
+    format: str
+    artifact: Literal["float32", "compressed"]
+    precision: str
+    runtime: str
+    threads: int
+    batch: int
+    p50_ms: float
+    throughput: float
+    speed_up: float | None
+    stable: bool
+
+
 class Report(Options):
-    """Everything that a compression measured."""
+    """Everything that a compression measured.
+
+    `unit` is what the metric counts in: "%" when it is a share from 0 to 1, which is shown as percent and its
+    change in points; otherwise what is written behind the number ("dB", "px", or nothing). `samples_are`
+    names the samples: "images", "mails".
+    """
 
     name: str
     version: str
     metric: str
+    unit: str = "%"
+    higher_is_better: bool = True
+    samples_are: str = "samples"
     max_drop: float
     goal: str
     seed: int
