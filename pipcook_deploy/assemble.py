@@ -8,20 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from pipcook_deploy import __version__
-from pipcook_deploy.bundle import CARD, MANIFEST, SUMS, sums
+from pipcook_deploy.bundle import ANSWERS, CARD, MANIFEST, REPORT, SUMS, sums
 from pipcook_deploy.files import files_below, sha256
 from pipcook_deploy.manifest import (
     ArtifactEntry,
+    CompressionEntry,
     Manifest,
     SampleEntry,
     SourceEntry,
     StoredFile,
+    VerificationEntry,
 )
 from pipcook_deploy.model import Model
 from pipcook_deploy.model_card import render_card
-from pipcook_deploy.planner import Step
+from pipcook_deploy.report.entries import BenchEntry
 from pipcook_deploy.samples import Samples
-from pipcook_deploy.schedule import Outcome
 from pipcook_deploy.tensors import load_tensors, save_tensors
 
 TOOLS = (
@@ -37,37 +38,54 @@ TOOLS = (
 
 
 @dataclass(frozen=True)
+class Made:
+    """An artifact with its proof, ready to be bundled.
+
+    `artifact` is an `Artifact` as data, `files` what `steps.measure_files` found. `answers`, of a compressed artifact,
+    is the folder of its own answers to the golden inputs: later checks compare with them, since the source's differ.
+    """
+
+    format: str
+    artifact: dict[str, Any]
+    chain: tuple[str, ...]
+    options: dict[str, Any]
+    files: list[dict[str, Any]]
+    verification: tuple[VerificationEntry, ...]
+    compression: CompressionEntry | None = None
+    answers: Path | None = None
+
+
+@dataclass(frozen=True)
 class Built:
-    """What the tasks of one run came to."""
+    """What one run came to. `report` is the folder of the report's files, if one was written."""
 
     model: Model
     recipe: dict[str, Any]
-    steps: dict[str, Step]
+    made: list[Made]
     samples: Samples
-    outcome: Outcome
     source_runtime: str
-
-
-def good_steps(steps: dict[str, Step], outcome: Outcome) -> dict[str, Step]:
-    """The formats whose every conversion and check ended well."""
-    return {format: step for format, step in steps.items() if _is_good(format, step, outcome)}
+    source_accuracy: float | None
+    report: Path | None = None
+    bench: tuple[BenchEntry, ...] = ()
 
 
 def write_bundle(built: Built, staging: Path) -> None:
-    """Fill `staging/bundle` with artifacts, samples, card, manifest and sums."""
+    """Fill `staging/bundle` with artifacts, samples, report, card, manifest and sums."""
     bundle = staging / "bundle"
-    entries = [
-        _artifact(built, format, step, bundle)
-        for format, step in good_steps(built.steps, built.outcome).items()
-    ]
+    for made in built.made:
+        place = bundle / "artifacts" / made.format
+        place.parent.mkdir(exist_ok=True)
+        shutil.move(made.artifact["path"], place)
     manifest = Manifest(
         tools=_tool_versions(),
         spec=built.model.spec,
         source=_source(built),
         recipe=json.loads(json.dumps(built.recipe)),
-        artifacts=tuple(entries),
+        artifacts=tuple(map(_entry, built.made)),
         samples=_samples(built, staging, bundle),
         card=StoredFile(path=CARD, size=0, sha256=""),
+        report=_report(built, bundle),
+        bench=built.bench,
     )
     (bundle / CARD).write_text(render_card(manifest))
     manifest = manifest.model_copy(update={"card": _stored(bundle / CARD, bundle)})
@@ -75,32 +93,25 @@ def write_bundle(built: Built, staging: Path) -> None:
     (bundle / SUMS).write_bytes(sums(bundle))
 
 
-def _is_good(format: str, step: Step, outcome: Outcome) -> bool:
-    needed = [f"convert {part.converter.format}" for part in step.chain]
-    done = all(name in outcome.results for name in [*needed, f"measure {format}", "run source"])
-    return done and not any(name.startswith(f"verify {format} (") for name in outcome.errors)
-
-
-def _artifact(built: Built, format: str, step: Step, bundle: Path) -> ArtifactEntry:
-    results = built.outcome.results
-    data = results[f"convert {format}"]
-    place = bundle / "artifacts" / format
-    place.parent.mkdir(exist_ok=True)
-    shutil.move(data["path"], place)
-    verification = [
-        result for name, result in results.items() if name.startswith(f"verify {format} (")
-    ]
+def _entry(made: Made) -> ArtifactEntry:
+    kept = ("format", "model_format", "entry", "precision", "details", "inputs", "outputs")
     return ArtifactEntry.model_validate(
-        {key: data[key] for key in ("format", "model_format", "entry", "precision", "details")}
+        {key: made.artifact[key] for key in kept}
         | {
-            "chain": [built.model.format, *(p.converter.format for p in step.chain)],
-            "options": step.converter.model_dump(mode="json"),
-            "inputs": data["inputs"],
-            "outputs": data["outputs"],
-            "files": results[f"measure {format}"],
-            "verification": sorted(verification, key=lambda row: row.runtime),
+            "chain": made.chain,
+            "options": made.options,
+            "files": made.files,
+            "verification": sorted(made.verification, key=lambda row: row.runtime),
+            "compression": made.compression,
         }
     )
+
+
+def _report(built: Built, bundle: Path) -> tuple[StoredFile, ...]:
+    if built.report is None:
+        return ()
+    shutil.copytree(built.report, bundle / REPORT)
+    return tuple(_stored(path, bundle) for path in files_below(bundle / REPORT))
 
 
 def _samples(built: Built, staging: Path, bundle: Path) -> SampleEntry:
@@ -111,13 +122,17 @@ def _samples(built: Built, staging: Path, bundle: Path) -> SampleEntry:
     for name, content in samples.encoded:
         (place / "encoded").mkdir(exist_ok=True)
         (place / "encoded" / name).write_bytes(content)
+    for made in built.made:
+        if made.answers is not None:
+            own = load_tensors(made.answers, samples.golden)
+            save_tensors(place / ANSWERS / made.format, own)
     labels = samples.labels
     return SampleEntry(
         origin=samples.origin,
         count=samples.golden,
         evaluated=len(samples),
         source_runtime=built.source_runtime,
-        source_accuracy=built.outcome.results["run source"],
+        source_accuracy=built.source_accuracy,
         encoded=tuple(name for name, _ in samples.encoded),
         labels=None if labels is None else tuple(labels[: samples.golden]),
         files=tuple(_stored(path, place) for path in files_below(place)),

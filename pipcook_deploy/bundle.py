@@ -14,6 +14,8 @@ from pipcook_deploy.tensors import load_tensors
 
 MANIFEST = "manifest.json"
 CARD = "MODEL_CARD.md"
+REPORT = "report"
+ANSWERS = "answers"  # below samples: what compressed artifacts answer, a folder a format
 SUMS = "SHA256SUMS"  # as `sha256sum --check` reads it
 
 
@@ -65,6 +67,11 @@ class Bundle:
         """The source's own answers to them."""
         return load_tensors(self.path / "samples" / "outputs")
 
+    def expected_outputs(self, format: str) -> Path:
+        """The folder of the answers that an artifact is held to: the source's, or a compressed one's own."""
+        own = self.path / "samples" / ANSWERS / format
+        return own if self.entry(format).compression else self.path / "samples" / "outputs"
+
     def check_files(self) -> None:
         """Compare every file with the manifest and the sums.
 
@@ -84,6 +91,7 @@ class Bundle:
         for artifact in self.manifest.artifacts:
             for file in artifact.files:
                 found[f"artifacts/{artifact.format}/{file.path}"] = file
+        found |= {file.path: file for file in self.manifest.report}
         for sample in self.manifest.samples.files:
             found[f"samples/{sample.path}"] = sample
         return found

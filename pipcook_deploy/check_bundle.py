@@ -52,7 +52,8 @@ def _task(bundle: Bundle, entry: ArtifactEntry, variant: int, workers: Workers) 
         format=entry.format,
         model_format=entry.model_format,
         variant=variant,
-        samples=bundle.path / "samples",
+        inputs=bundle.path / "samples" / "inputs",
+        outputs=bundle.expected_outputs(entry.format),
         hint="this machine's runtime answers otherwise than the source did: do not serve it here",
         tolerance=entry.verification[0].tolerance,
     )

@@ -1,6 +1,7 @@
 """The interface of a converter."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -19,6 +20,8 @@ class Converter(Options):
     format: ClassVar[str]  # what it writes; also its name in recipes
     accepts: ClassVar[tuple[str, ...]]  # formats it reads, the one it does best first
     intermediate: ClassVar[bool] = False  # a step of a chain only, never an artifact of a bundle
+    # Whether it writes its own float32 result again with another precision, which saves the way from the source.
+    rewrites: ClassVar[bool] = False
 
     def accepted(self) -> tuple[str, ...]:
         """Formats it reads with these options."""
@@ -35,6 +38,34 @@ class Converter(Options):
     def needs_tensorflow(self, source_format: str) -> bool:
         """Whether reading `source_format` takes a process with TensorFlow in it."""
         return True
+
+    # ---- what a search inside an accuracy budget asks
+
+    def uncompressed(self) -> "Converter":
+        """The same, writing every weight as float32."""
+        return self
+
+    def candidates(self) -> "tuple[Converter, ...]":
+        """What a search tries, the smallest result first, float32 last.
+
+        A precision that the user chose is the only one.
+        """
+        return (self,)
+
+    def without(self, parts: Sequence[str]) -> "Converter | None":
+        """The same with these parts left in float32; None if it knows no parts.
+
+        Parts are named as `damage_call` does.
+        """
+        return None
+
+    def damage_call(self) -> str | None:
+        """The worker function ("module:function") that tells how much each part suffers alone.
+
+        It takes `path` (the float32 artifact's file), `inputs` (a folder of tensors) and `samples`, and returns
+        {part: damage}.
+        """
+        return None
 
     @abstractmethod
     def convert(self, model: Model, into: Path) -> Artifact:

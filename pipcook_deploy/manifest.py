@@ -16,6 +16,7 @@ from pipcook_deploy.bundle_safety import folder_name, inside, inside_or_all
 from pipcook_deploy.compare import Tolerance
 from pipcook_deploy.errors import BundleError
 from pipcook_deploy.options import Options
+from pipcook_deploy.report.entries import BenchEntry, IntervalEntry
 from pipcook_deploy.spec import ModelSpec, known_dtype
 
 MANIFEST_VERSION = 1
@@ -70,6 +71,32 @@ class VerificationEntry(Options):
     reason: str | None = None
 
 
+class BlessingEntry(Options):
+    """The verdict that let a compressed artifact in: measured on samples that no choice was made with.
+
+    `drop` is what the metric lost against the source on the same samples, positive is worse, in the metric's own
+    unit; all three intervals are of 95 %. `data_sha256` is over the inputs and the right answers.
+    """
+
+    metric: str
+    source: IntervalEntry
+    value: IntervalEntry
+    drop: IntervalEntry
+    max_drop: float | None
+    samples: int
+    data_sha256: str
+
+
+class CompressionEntry(Options):
+    """How an artifact was made smaller: the passes in words, and the float32 artifact that it replaces."""
+
+    model: str
+    sparsity: float | None
+    float_size: int
+    float_wire_size: int
+    blessed_by: BlessingEntry | None
+
+
 class ArtifactEntry(Options):
     """An artifact: its files below `artifacts/<format>/` and the proof that it answers right."""
 
@@ -84,6 +111,7 @@ class ArtifactEntry(Options):
     details: dict[str, JsonValue]
     files: tuple[FileEntry, ...]
     verification: tuple[VerificationEntry, ...]
+    compression: CompressionEntry | None = None
 
     @model_validator(mode="after")
     def _proven(self) -> "ArtifactEntry":
@@ -158,7 +186,7 @@ class SourceEntry(Options):
 
 
 class Manifest(Options):
-    """`manifest.json`. It holds no time and no path of the machine: same input, same bytes."""
+    """`manifest.json`. It holds no date and no path of the machine: same input, same bytes (but for `bench`)."""
 
     manifest_version: Literal[1] = 1
     tools: dict[str, str]
@@ -168,6 +196,8 @@ class Manifest(Options):
     artifacts: tuple[ArtifactEntry, ...]
     samples: SampleEntry
     card: StoredFile = Field(description="MODEL_CARD.md")
+    report: tuple[StoredFile, ...] = ()
+    bench: tuple[BenchEntry, ...] = Field(default=(), description="The fastest of a format first.")
 
     @model_validator(mode="after")
     def _consistent(self) -> "Manifest":

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipcook_deploy import plugins
-from pipcook_deploy.assemble import Built, good_steps, write_bundle
+from pipcook_deploy.assemble import Built, Made, write_bundle
 from pipcook_deploy.bundle import Bundle
 from pipcook_deploy.compare import Tolerance, top1_accuracy
 from pipcook_deploy.converter import Converter
@@ -21,7 +21,7 @@ from pipcook_deploy.manifest import VerificationEntry
 from pipcook_deploy.model import Model
 from pipcook_deploy.planner import Step, describe_plan, plan
 from pipcook_deploy.samples import SampleOptions, Samples, make_samples
-from pipcook_deploy.schedule import Listener, Task, run_tasks
+from pipcook_deploy.schedule import Listener, Outcome, Task, run_tasks
 from pipcook_deploy.steps import runtime_for
 from pipcook_deploy.tensors import load_tensors, save_tensors
 from pipcook_deploy.verification import Check, joined, variants_of
@@ -76,11 +76,13 @@ def run_stage(request: StageRequest, listener: Listener | None = None) -> Bundle
             listener=listener,
         )
         failure = joined(list(outcome.errors.values()))
-        if failure and not (request.keep_going and any(good_steps(steps, outcome))):
+        made = _made(request.model, steps, outcome)
+        if failure and not (request.keep_going and made):
             raise failure
         model = _with_real_outputs(request.model, staging)
         runtime = runtime_for(model.format).variants()[0].label
-        write_bundle(Built(model, request.recipe, steps, samples, outcome, runtime), staging)
+        accuracy = outcome.results["run source"]
+        write_bundle(Built(model, request.recipe, made, samples, runtime, accuracy), staging)
     if failure:
         raise failure
     return Bundle.open(request.out)
@@ -210,7 +212,8 @@ def _verifications(
             format=format,
             model_format=model_format,
             variant=number,
-            samples=staging / "samples",
+            inputs=staging / "samples" / "inputs",
+            outputs=staging / "samples" / "outputs",
             hint="the artifact is not right: it is not bundled",
             tolerance=request.tolerances.get(format),
             labels=samples.labels,
@@ -230,6 +233,31 @@ def _check(
 
 
 # ---- results
+
+
+def _made(model: Model, steps: dict[str, Step], outcome: Outcome) -> list[Made]:
+    """The formats whose every conversion and check ended well."""
+    results = outcome.results
+    return [
+        Made(
+            format=format,
+            artifact=results[f"convert {format}"],
+            chain=(model.format, *(part.converter.format for part in step.chain)),
+            options=step.converter.model_dump(mode="json"),
+            files=results[f"measure {format}"],
+            verification=tuple(
+                results[name] for name in results if name.startswith(f"verify {format} (")
+            ),
+        )
+        for format, step in steps.items()
+        if _is_good(format, step, outcome)
+    ]
+
+
+def _is_good(format: str, step: Step, outcome: Outcome) -> bool:
+    needed = [f"convert {part.converter.format}" for part in step.chain]
+    done = all(name in outcome.results for name in [*needed, f"measure {format}", "run source"])
+    return done and not any(name.startswith(f"verify {format} (") for name in outcome.errors)
 
 
 def _needs_tensorflow(request: StageRequest, steps: dict[str, Step]) -> bool:

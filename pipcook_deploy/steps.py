@@ -81,18 +81,18 @@ def run_source(model: dict[str, Any], inputs: str, outputs: str) -> Any:
 def run_artifact(
     artifact: dict[str, Any],
     variant: int,
-    samples: str,
+    inputs: str,
+    outputs: str,
     tolerance: dict[str, Any],
     labels: list[int] | None,
 ) -> Any:
     """Run an artifact in one variant of its runtime and compare; returns a verification as data."""
     built = Artifact.from_json(artifact)
     runtime = runtime_for(built.model_format).variants()[variant]
-    inputs = load_tensors(Path(samples) / "inputs")
-    count = _affordable(inputs, runtime)
-    inputs = {name: value[:count] for name, value in inputs.items()}
-    expected = load_tensors(Path(samples) / "outputs", count)
-    actual = runtime.run_artifact(built, inputs)
+    given = load_tensors(Path(inputs))
+    count = _affordable(given, runtime)
+    expected = load_tensors(Path(outputs), count)
+    actual = runtime.run_artifact(built, {name: value[:count] for name, value in given.items()})
     compared = compare_outputs(expected, actual, Tolerance(**tolerance))
     first = next(iter(expected))
     accuracy = top1_accuracy(actual[first], labels[:count]) if labels and first in actual else None

@@ -21,14 +21,15 @@ from pipcook_deploy.steps import runtime_for
 class Check:
     """One artifact format in one variant of its runtime.
 
-    `samples` is a folder with `inputs` and `outputs`; `labels` are the right answers, if known;
-    `hint` is what to do when the answers differ.
+    `inputs` and `outputs` are folders of samples and of the answers expected; `labels` are the right answers, if
+    known; `hint` is what to do when the answers differ.
     """
 
     format: str
     model_format: str
     variant: int
-    samples: Path
+    inputs: Path
+    outputs: Path
     hint: str
     tolerance: Tolerance | None = None
     labels: list[int] | None = None
@@ -73,7 +74,8 @@ class Check:
         arguments = {
             "artifact": artifact,
             "variant": self.variant,
-            "samples": str(self.samples),
+            "inputs": str(self.inputs),
+            "outputs": str(self.outputs),
             "tolerance": tolerance.model_dump(mode="json"),
             "labels": self.labels,
         }

@@ -33,7 +33,8 @@ def app() -> None:
     """Ship a trained model: convert it, prove it, bundle it, serve it.
 
     Exit codes: 0 done, 1 bug, 2 usage, 3 source refused, 4 conversion, 5 verification,
-    6 something is not installed, 7 bundle damaged, 8 output, 9 server, 130 interrupted.
+    6 something is not installed, 7 bundle damaged, 8 output, 9 server, 10 accuracy budget,
+    130 interrupted.
     """
 
 

@@ -146,7 +146,8 @@ def test_its_artifact_answers_like_the_source(converter, source_format, twins, c
         arguments = {
             "artifact": artifact.to_json(),
             "variant": variant,
-            "samples": str(twins.truth),
+            "inputs": str(twins.truth / "inputs"),
+            "outputs": str(twins.truth / "outputs"),
             "tolerance": TIGHT.model_dump(mode="json"),
             "labels": None,
         }
