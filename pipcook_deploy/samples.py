@@ -80,7 +80,7 @@ def _from_images(spec: ModelSpec, folder: Path, options: SampleOptions) -> Sampl
     import numpy as np
 
     name = _image_input(spec)
-    files = _choose(_image_files(folder), options)
+    files = _choose(image_files(folder), options)
     if not files:
         raise UsageError(f"[samples] path: no images below {folder}")
     labels = _labels(spec, folder, files)
@@ -134,7 +134,8 @@ def _image_input(spec: ModelSpec) -> str:
     )
 
 
-def _image_files(folder: Path) -> list[Path]:
+def image_files(folder: Path) -> list[Path]:
+    """Pictures below a folder, sorted by their relative names."""
     found = (
         path
         for path in folder.rglob("*")
@@ -155,7 +156,7 @@ def _labels(spec: ModelSpec, folder: Path, files: list[Path]) -> list[int] | Non
     classes = [path.relative_to(folder).parts[:-1] for path in files]
     if not spec.labels or not all(classes):
         return None
-    position = {_as_folder(label): number for number, label in enumerate(spec.labels)}
+    position = {as_folder(label): number for number, label in enumerate(spec.labels)}
     unknown = sorted({parts[0] for parts in classes if parts[0] not in position})
     if unknown:
         raise UsageError(
@@ -165,7 +166,7 @@ def _labels(spec: ModelSpec, folder: Path, files: list[Path]) -> list[int] | Non
     return [position[parts[0]] for parts in classes]
 
 
-def _as_folder(label: str) -> str:
+def as_folder(label: str) -> str:
     """A label as a folder name: what file systems forbid becomes "_"."""
     return "".join("_" if character in '/\\:*?"<>|' else character for character in label)
 
