@@ -115,6 +115,14 @@ class FlipEntry(Options):
     after_score: float | None = None
 
 
+class FlipCounts(Options):
+    """How many answers changed: right ones that were lost, wrong ones that were mended, and all others."""
+
+    lost: int = 0
+    mended: int = 0
+    other: int = 0
+
+
 class BenchEntry(Options):
     """How fast one artifact answers in one runtime.
 
@@ -181,5 +189,6 @@ class Report(Options):
     classes: tuple[ClassEntry, ...] = ()
     layers: tuple[LayerEntry, ...] = ()
     flips: tuple[FlipEntry, ...] = ()
+    flip_counts: dict[str, FlipCounts] = Field(default_factory=dict)  # by format
     bench: tuple[BenchEntry, ...] = ()
     notes: tuple[str, ...] = ()
