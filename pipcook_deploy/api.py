@@ -8,17 +8,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pipcook_deploy.bench.options import BenchOptions
 from pipcook_deploy.bundle import Bundle
 from pipcook_deploy.compare import Tolerance
+from pipcook_deploy.compression.model_pass import ModelPass
+from pipcook_deploy.compression.options import BudgetOptions
+from pipcook_deploy.compression.request import CompressionRequest
 from pipcook_deploy.converter import Converter
+from pipcook_deploy.data.options import DataOptions
 from pipcook_deploy.errors import UsageError
 from pipcook_deploy.model import Model
+from pipcook_deploy.options import Options
 from pipcook_deploy.preprocess.operations import Operation
 from pipcook_deploy.preprocess.order import check as check_order
 from pipcook_deploy.recipe import (
     ModelOptions,
     Recipe,
     make_converters,
+    make_options,
+    make_passes,
     make_samples_options,
     make_tolerances,
 )
@@ -52,6 +60,10 @@ def deploy(
     signature: str | None = None,
     trust_source: bool = False,
     jobs: int = 2,
+    data: DataOptions | Mapping[str, Any] | None = None,
+    budget: BudgetOptions | Mapping[str, Any] | None = None,
+    passes: Sequence[ModelPass | Mapping[str, Any]] = (),
+    bench: BenchOptions | Mapping[str, Any] | None = None,
     keep_going: bool = False,
     listener: Listener | None = None,
 ) -> Bundle:
@@ -59,6 +71,10 @@ def deploy(
 
     `model_or_path` is a live Keras model (Keras 3 or tf_keras), a path to any source, or a Pipcook
     workspace. `options` holds converter options by format: {"onnx": {"opset": 17}}.
+
+    With `data` and `budget` the smallest or fastest artifacts inside the budget are searched for. `data` has the
+    keys of the recipe's table; "evaluation", "train" and "calibration" may also be an iterable of (input, target) or a
+    tf.data.Dataset. `passes` are applied in order instead of the search's own: [{"pass": "prune", "sparsity": 0.8}].
 
     Raises a `DeployError` of `pipcook_deploy.errors`; the place `out` is then as it was before.
     """
@@ -76,6 +92,7 @@ def deploy(
     given = {} if samples is None else {"path": samples}
     sampling = make_samples_options(given | dict(sample_options or {}))
     checked = make_tolerances(tolerances or {}, tuple(to))
+    compression = _compression(data, budget, passes, bench)
     with opened(model_or_path, trust_source=trust_source, signature=signature) as model:
         model = with_changes(model, changes)
         request = StageRequest(
@@ -86,7 +103,8 @@ def deploy(
             tolerances=checked,
             jobs=jobs,
             keep_going=keep_going,
-            recipe=_record(converters, sampling, checked),
+            recipe=_record(converters, sampling, checked, compression),
+            compression=compression,
         )
         return run_stage(request, listener)
 
@@ -109,7 +127,10 @@ def run_recipe(
             tolerances=recipe.verify,
             jobs=recipe.bundle.jobs,
             keep_going=keep_going,
-            recipe=_record(tuple(recipe.convert.values()), recipe.samples, recipe.verify),
+            recipe=_record(
+                tuple(recipe.convert.values()), recipe.samples, recipe.verify, recipe.compression
+            ),
+            compression=recipe.compression,
         )
         return run_stage(request, listener)
 
@@ -236,23 +257,66 @@ def _record(
     converters: tuple[Converter, ...],
     samples: SampleOptions,
     tolerances: Mapping[str, Tolerance],
+    compression: CompressionRequest | None,
 ) -> dict[str, Any]:
     """What the manifest keeps of the recipe: options, and no path of this machine."""
     sampling = samples.model_dump(mode="json")
     if samples.path is not None:
         sampling["path"] = samples.path.name
-    return {
+    return _compression_record(compression) | {
         "convert": {c.format: _portable(c.model_dump(mode="json"), c) for c in converters},
         "samples": sampling,
         "verify": {name: value.model_dump(mode="json") for name, value in tolerances.items()},
     }
 
 
-def _portable(options: dict[str, Any], converter: Converter) -> dict[str, Any]:
+def _portable(options: dict[str, Any], made: Options) -> dict[str, Any]:
     return {
-        name: value.name if isinstance(value := getattr(converter, name), Path) else options[name]
+        name: value.name if isinstance(value := getattr(made, name), Path) else options[name]
         for name in options
     }
+
+
+def _compression_record(compression: CompressionRequest | None) -> dict[str, Any]:
+    if compression is None:
+        return {}
+    data, budget = compression.data, compression.budget
+    return {
+        "data": _portable(data.model_dump(mode="json"), data),
+        "budget": None if budget is None else budget.model_dump(mode="json"),
+        "compress": [{"pass": p.name} | p.model_dump(mode="json") for p in compression.passes],
+        "bench": compression.bench.model_dump(mode="json"),
+    }
+
+
+def _compression(
+    data: DataOptions | Mapping[str, Any] | None,
+    budget: BudgetOptions | Mapping[str, Any] | None,
+    passes: Sequence[ModelPass | Mapping[str, Any]],
+    bench: BenchOptions | Mapping[str, Any] | None,
+) -> CompressionRequest | None:
+    if data is None:
+        if budget is not None or passes or bench is not None:
+            raise UsageError(
+                "a budget, passes and a bench need data", 'give data={"evaluation": FOLDER}'
+            )
+        return None
+    given: dict[str, Any] = {}
+    if isinstance(data, Mapping):
+        given = {
+            role: data[role]
+            for role in ("evaluation", "train", "calibration")
+            if role in data and not isinstance(data[role], str | Path)
+        }
+        data = {key: value for key, value in data.items() if key not in given}
+    options = make_options(DataOptions, data, "data")
+    return CompressionRequest(
+        data=options or DataOptions(),
+        budget=make_options(BudgetOptions, budget, "budget"),
+        passes=tuple(p if isinstance(p, ModelPass) else make_passes([p])[0] for p in passes),
+        bench=make_options(BenchOptions, bench, "bench") or BenchOptions(),
+        given=given,
+    )
 
 
 def _save_live(model: Any, folder: Path) -> Path:

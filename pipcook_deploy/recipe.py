@@ -2,15 +2,20 @@
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import Field, ValidationError
 
 from pipcook_deploy import plugins
+from pipcook_deploy.bench.options import BenchOptions
 from pipcook_deploy.compare import Tolerance
+from pipcook_deploy.compression.model_pass import ModelPass
+from pipcook_deploy.compression.options import BudgetOptions
+from pipcook_deploy.compression.request import CompressionRequest
 from pipcook_deploy.converter import Converter
+from pipcook_deploy.data.options import DataOptions
 from pipcook_deploy.errors import RecipeError
 from pipcook_deploy.options import Options
 from pipcook_deploy.preprocess.operations import Operation
@@ -56,14 +61,31 @@ class Recipe(Options):
     convert: dict[str, Converter] = Field(default_factory=dict)
     verify: dict[str, Tolerance] = Field(default_factory=dict)
     target: dict[str, Target] = Field(default_factory=dict)
+    data: DataOptions | None = None
+    budget: BudgetOptions | None = None
+    compress: tuple[ModelPass, ...] = ()
+    bench: BenchOptions = BenchOptions()
 
+    @property
+    def compression(self) -> CompressionRequest | None:
+        """What `[data]`, `[budget]`, `[[compress]]` and `[bench]` ask for together."""
+        if self.data is None:
+            return None
+        return CompressionRequest(self.data, self.budget, self.compress, self.bench)
+
+
+AnyOptions = TypeVar("AnyOptions", bound=Options)
 
 LIST_OPTIONS = "run: pipcook-deploy plugins"
 TABLES: dict[str, type[Options]] = {
     "model": ModelOptions,
     "samples": SampleOptions,
     "bundle": BundleOptions,
+    "data": DataOptions,
+    "budget": BudgetOptions,
+    "bench": BenchOptions,
 }
+OTHER_TABLES = ("convert", "verify", "target", "compress")
 
 
 def read_recipe(path: Path, settings: tuple[str, ...] = ()) -> Recipe:
@@ -103,6 +125,19 @@ def make_converters(
     if mistakes:
         raise RecipeError(mistakes, LIST_OPTIONS)
     return tuple(converters.values())
+
+
+def make_options(
+    kind: type[AnyOptions], options: AnyOptions | Mapping[str, Any] | None, where: str
+) -> AnyOptions | None:
+    """The options of a table, None as None; raises `RecipeError` with every mistake."""
+    if options is None or isinstance(options, kind):
+        return options
+    mistakes: list[str] = []
+    made: AnyOptions = _validated(kind, dict(options), where, mistakes)
+    if mistakes:
+        raise RecipeError(mistakes, LIST_OPTIONS)
+    return made
 
 
 def make_samples_options(options: Mapping[str, Any], where: str = "samples") -> SampleOptions:
@@ -149,7 +184,7 @@ def _apply_settings(data: dict[str, Any], settings: tuple[str, ...], mistakes: l
         key, _, value = setting.partition("=")
         if not isinstance(data.get("convert", {}), dict):
             return  # said by the check of the table
-        top = key.split(".")[0] in (*TABLES, "convert", "verify", "target")
+        top = key.split(".")[0] in (*TABLES, *OTHER_TABLES)
         # A plugin may be named without its group: onnx.opset is convert.onnx.opset.
         _set(data if top else data.setdefault("convert", {}), key, value, mistakes)
 
@@ -172,7 +207,7 @@ def _set(data: dict[str, Any], key: str, value: str, mistakes: list[str]) -> Non
 
 
 def _check(data: dict[str, Any], file: str, mistakes: list[str]) -> Recipe | None:
-    known = [*TABLES, "convert", "verify", "target"]
+    known = [*TABLES, *OTHER_TABLES]
     for name in data:
         if name not in known:
             mistakes.append(f"{file}: {name}: is not a table{did_you_mean(name, known)}")
@@ -190,6 +225,8 @@ def _check(data: dict[str, Any], file: str, mistakes: list[str]) -> Recipe | Non
     if not convert:
         mistakes.append(f"{file}: convert: no format is asked for; add [convert.onnx] or another")
     parts["convert"] = _plugins(convert, "convert", f"{file}: convert", mistakes)
+    parts["compress"] = _passes(data.get("compress", []), f"{file}: compress", mistakes)
+    mistakes += _without_data(data, file)
     parts["target"] = _plugins(data.get("target", {}), "target", f"{file}: target", mistakes)
     parts["verify"] = {
         name: _validated(Tolerance, table, f"{file}: verify.{name}", mistakes)
@@ -223,6 +260,43 @@ def _plugins(tables: Any, kind: str, where: str, mistakes: list[str]) -> dict[st
         plugin: Any = plugins.converter(name) if kind == "convert" else plugins.target(name)
         made[name] = _validated(plugin, table, f"{where}.{name}", mistakes)
     return made
+
+
+def make_passes(
+    tables: Sequence[Mapping[str, Any]], where: str = "passes"
+) -> tuple[ModelPass, ...]:
+    """Passes by name with their options, in order; raises `RecipeError` with every mistake."""
+    mistakes: list[str] = []
+    made = _passes([dict(table) for table in tables], where, mistakes)
+    if mistakes:
+        raise RecipeError(mistakes, LIST_OPTIONS)
+    return made
+
+
+def _passes(tables: Any, where: str, mistakes: list[str]) -> tuple[ModelPass, ...]:
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        mistakes.append(f'{where}: is not a list of tables; write [[compress]] pass = "prune"')
+        return ()
+    known, made = plugins.names(plugins.PASSES), []
+    for number, table in enumerate(tables, 1):
+        name = table.get("pass")
+        if name not in known:
+            near = did_you_mean(str(name), known)
+            mistakes.append(
+                f"{where}: {number}: pass {name!r} is not known{near}; there are {', '.join(known)}"
+            )
+            continue
+        options = {key: value for key, value in table.items() if key != "pass"}
+        kind = plugins.model_pass(name)
+        made.append(_validated(kind, options, f"{where}: {number} ({name})", mistakes))
+    return tuple(made)
+
+
+def _without_data(data: dict[str, Any], file: str) -> list[str]:
+    asked = [name for name in ("budget", "compress", "bench") if name in data]
+    if "data" in data or not asked:
+        return []
+    return [f'{file}: data: the table is missing; [{asked[0]}] needs it: evaluation = "FOLDER"']
 
 
 def _artifact_formats() -> list[str]:
@@ -280,8 +354,10 @@ def _anchored(recipe: Recipe, folder: Path) -> Recipe:
     if samples.path is not None:
         samples = samples.model_copy(update={"path": folder / samples.path})
     convert = {name: _anchored_plugin(plugin, folder) for name, plugin in recipe.convert.items()}
+    data = recipe.data if recipe.data is None else _anchored_plugin(recipe.data, folder)
     return recipe.model_copy(
         update={
+            "data": data,
             "model": model.model_copy(update=changes),
             "samples": samples,
             "bundle": recipe.bundle.model_copy(
@@ -292,6 +368,6 @@ def _anchored(recipe: Recipe, folder: Path) -> Recipe:
     )
 
 
-def _anchored_plugin(plugin: Converter, folder: Path) -> Converter:
+def _anchored_plugin(plugin: AnyOptions, folder: Path) -> AnyOptions:
     paths = {name: value for name, value in plugin if isinstance(value, Path)}
     return plugin.model_copy(update={name: folder / value for name, value in paths.items()})

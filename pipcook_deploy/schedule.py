@@ -33,6 +33,9 @@ class Listener:
     def finished(self, name: str, seconds: float) -> None:
         """A task ended well."""
 
+    def advanced(self, name: str, text: str, done: int, total: int | None) -> None:
+        """A long task got on: what it did last, and how many of its steps are done, of how many if known."""
+
     def failed(self, name: str, error: DeployError) -> None:
         """A task ended with an error."""
 
@@ -75,6 +78,20 @@ def run_tasks(tasks: list[Task], *, jobs: int, listener: Listener) -> Outcome:
     # In the order of the tasks, whoever ended first: the first error decides the exit code.
     errors = {task.name: outcome.errors[task.name] for task in tasks if task.name in outcome.errors}
     return Outcome(outcome.results, errors)
+
+
+def watched_step(name: str, listener: Listener, run: Callable[[], Any]) -> Any:
+    """Run something as a task of its own, at once; its error is raised."""
+    listener.planned([name])
+    listener.started(name)
+    start = perf_counter()
+    try:
+        value = run()
+    except DeployError as error:
+        listener.failed(name, error)
+        raise
+    listener.finished(name, perf_counter() - start)
+    return value
 
 
 def _timed(task: Task, results: Mapping[str, Any]) -> tuple[Any, float]:

@@ -10,6 +10,7 @@ from pipcook_deploy import plugins
 from pipcook_deploy.assemble import Built, Made, write_bundle
 from pipcook_deploy.bundle import Bundle
 from pipcook_deploy.compare import Tolerance, top1_accuracy
+from pipcook_deploy.compression.request import CompressionRequest
 from pipcook_deploy.converter import Converter
 from pipcook_deploy.errors import (
     ConversionError,
@@ -45,6 +46,7 @@ class StageRequest:
     jobs: int = 2
     keep_going: bool = False
     recipe: dict[str, Any] = field(default_factory=dict)
+    compression: CompressionRequest | None = None
 
 
 def plan_request(request: StageRequest) -> dict[str, Step]:
@@ -60,6 +62,10 @@ def run_stage(request: StageRequest, listener: Listener | None = None) -> Bundle
     Raises the `DeployError` of what failed; the place of the bundle is then as it was before.
     """
     listener = listener or Listener()
+    if request.compression is not None:
+        from pipcook_deploy.compression.stage import run_compressed
+
+        return run_compressed(request, request.compression, listener)
     steps = plan_request(request)
     for step in steps.values():  # said now, not after minutes of converting
         runtime_for(step.converter.writes()).require()
@@ -79,7 +85,7 @@ def run_stage(request: StageRequest, listener: Listener | None = None) -> Bundle
         made = _made(request.model, steps, outcome)
         if failure and not (request.keep_going and made):
             raise failure
-        model = _with_real_outputs(request.model, staging)
+        model = with_real_outputs(request.model, staging)
         runtime = runtime_for(model.format).variants()[0].label
         accuracy = outcome.results["run source"]
         write_bundle(Built(model, request.recipe, made, samples, runtime, accuracy), staging)
@@ -99,7 +105,7 @@ def _tasks(
     workers: Workers,
 ) -> list[Task]:
     # Conversions come first: they are the longest, and what is left at the end should be short.
-    conversions = [_truth(request.model, samples, staging, workers)]
+    conversions = [truth_task(request.model, samples, staging, workers)]
     checks: list[Task] = []
     names: dict[str, str] = {}
     for format, step in steps.items():
@@ -113,7 +119,7 @@ def _tasks(
     return conversions + checks
 
 
-def _truth(model: Model, samples: Samples, staging: Path, workers: Workers) -> Task:
+def truth_task(model: Model, samples: Samples, staging: Path, workers: Workers) -> Task:
     heavy = runtime_for(model.format).heavy
 
     def run(_: Any) -> Any:
@@ -269,7 +275,7 @@ def _needs_tensorflow(request: StageRequest, steps: dict[str, Step]) -> bool:
     return any(heavy(part) for part in parts) or runtime_for(request.model.format).heavy
 
 
-def _with_real_outputs(model: Model, staging: Path) -> Model:
+def with_real_outputs(model: Model, staging: Path) -> Model:
     """Fill what the source's description left open (shapes of outputs) from its real answers."""
     outputs = load_tensors(staging / "samples" / "outputs", 1)
     known = {spec.name: spec for spec in model.spec.outputs}

@@ -104,6 +104,7 @@ def convert(
     options = parse_settings(settings)
     samples = {"seed": more.pop("seed")} | options.pop("samples", {})
     tolerances = options.pop("verify", {})
+    more |= {name: options.pop(name, None) for name in ("data", "budget", "bench")}
     _stop_on_sigterm()
     with watched(quiet=as_json) as listener:
         bundle = deploy(

@@ -40,7 +40,11 @@ class _Lines(Listener):
             self._say(f"plan    {chain}")
 
     def planned(self, names: list[str]) -> None:
-        self._say(f"{len(names)} task{'s' * (len(names) != 1)}")
+        if len(names) > 1:
+            self._say(f"{len(names)} tasks")
+
+    def advanced(self, name: str, text: str, done: int, total: int | None) -> None:
+        self._say(f"        {done:3d}{'' if total is None else f' of {total}'}  {text}")
 
     def finished(self, name: str, seconds: float) -> None:
         self._say(f"ok      {seconds:5.1f} s  {name}")
@@ -60,6 +64,7 @@ class _Table(Listener):
 
     def __init__(self) -> None:
         self._rows: dict[str, tuple[str, float]] = {}
+        self._texts: dict[str, tuple[str, int, int | None]] = {}
         self._chains: list[str] = []
         self._lock = threading.Lock()
 
@@ -68,13 +73,17 @@ class _Table(Listener):
 
     def planned(self, names: list[str]) -> None:
         with self._lock:
-            self._rows = dict.fromkeys(names, ("waiting", 0.0))
+            self._rows |= dict.fromkeys(names, ("waiting", 0.0))
 
     def started(self, name: str) -> None:
         self._set(name, "running", perf_counter())
 
     def finished(self, name: str, seconds: float) -> None:
         self._set(name, "ok", seconds)
+
+    def advanced(self, name: str, text: str, done: int, total: int | None) -> None:
+        with self._lock:
+            self._texts[name] = text, done, total
 
     def failed(self, name: str, error: DeployError) -> None:
         self._set(name, "failed", 0.0)
@@ -92,7 +101,7 @@ class _Table(Listener):
         for chain in self._chains:
             table.add_row(Text("plan", style="dim"), Text(chain, style="dim"), "")
         with self._lock:
-            rows = list(self._rows.items())
+            rows, texts = list(self._rows.items()), dict(self._texts)
         for name, (state, value) in rows:
             seconds = perf_counter() - value if state == "running" else value
             took = f"{seconds:.1f} s" if state in ("running", "ok") else ""
@@ -100,8 +109,17 @@ class _Table(Listener):
             table.add_row(
                 Text(state, style=style), Text(name, style=style), Text(took, style="dim")
             )
+            if state == "running" and name in texts:
+                table.add_row("", Text(_progress(*texts[name], seconds), style="dim"), "")
         return table
 
     def _set(self, name: str, state: str, value: float) -> None:
         with self._lock:
             self._rows[name] = (state, value)
+
+
+def _progress(text: str, done: int, total: int | None, seconds: float) -> str:
+    """`5 of 14, about 40 s left: ...`"""
+    if total is None or not done or total < done:
+        return f"{done}: {text}"
+    return f"{done} of {total}, about {seconds / done * (total - done):.0f} s left: {text}"

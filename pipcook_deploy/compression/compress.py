@@ -1,0 +1,258 @@
+"""The compression of a stage: variants, searches, the gate, timing and the report."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from threading import Lock
+from time import monotonic
+from typing import Any
+
+from pipcook_deploy.assemble import Made
+from pipcook_deploy.compression.candidates import Build, Judged, Trial
+from pipcook_deploy.compression.gate import refusal
+from pipcook_deploy.compression.lab import Lab
+from pipcook_deploy.compression.options import BudgetOptions
+from pipcook_deploy.compression.request import CompressionRequest
+from pipcook_deploy.compression.search import FormatSearch
+from pipcook_deploy.compression.variants import Variants, make_variants
+from pipcook_deploy.converter import Converter
+from pipcook_deploy.errors import DeployError
+from pipcook_deploy.manifest import BlessingEntry, CompressionEntry, VerificationEntry
+from pipcook_deploy.report.entries import BenchEntry
+from pipcook_deploy.samples import Samples
+from pipcook_deploy.schedule import Listener, Task, run_tasks, watched_step
+from pipcook_deploy.verification import Check, joined, variants_of
+
+LADDER_SHARE = 0.6  # of the time limit: the rest is for the formats
+UNLIMITED = BudgetOptions(max_drop=float("inf"), explore=0)
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """What came of it. `errors` are the formats that nothing was good enough for, by format."""
+
+    searches: list[FormatSearch]
+    variants: Variants
+    made: list[Made]
+    bench: tuple[BenchEntry, ...]
+    errors: dict[str, DeployError]
+    source: Judged
+    seconds: float
+
+
+@dataclass
+class Compressor:
+    """Runs a compression in a lab, showing its steps to a listener.
+
+    `inputs` is the folder of the golden inputs.
+    """
+
+    lab: Lab
+    request: CompressionRequest
+    converters: Sequence[Converter]
+    samples: Samples
+    inputs: Path
+    jobs: int
+    listener: Listener
+
+    def run(self) -> Compressed:
+        """Search every format; an error of one does not end the others."""
+        started = monotonic()
+        budget = self.request.budget or UNLIMITED
+        source = self._step("measure the source", self._source)
+        deadline = started + budget.time_limit
+        halfway = started + LADDER_SHARE * budget.time_limit
+        variants = make_variants(self.lab, self.request, halfway, self._step)
+        searches = [self._search(converter, variants, deadline) for converter in self.converters]
+        errors = self._run_searches(searches)
+        made, failed = self._prove([s for s in searches if s.format not in errors])
+        bench = self._bench(searches, made)
+        seconds = monotonic() - started
+        return Compressed(searches, variants, made, bench, errors | failed, source, seconds)
+
+    def _step(self, name: str, run: Callable[[], Any]) -> Any:
+        return watched_step(name, self.listener, run)
+
+    def _source(self) -> Judged:
+        self.lab.source_score("verdict")
+        return self.lab.source_score("selection")
+
+    # ---- searching
+
+    def _search(self, converter: Converter, variants: Variants, deadline: float) -> FormatSearch:
+        budget, found = self.request.budget, variants.found
+        if budget is None:  # nothing is chosen: what the user asked for is written and measured
+            return FormatSearch(self.lab, converter, found[:1], UNLIMITED, deadline, (converter,))
+        latency = self._latency() if budget.goal != "size" else None
+        choices = converter.candidates()
+        return FormatSearch(self.lab, converter, found, budget, deadline, choices, latency)
+
+    def _run_searches(self, searches: list[FormatSearch]) -> dict[str, DeployError]:
+        # Timing wants the cores for itself.
+        jobs = 1 if any(search.latency for search in searches) else self.jobs
+        tasks = []
+        for search in searches:
+            name = f"search {search.format}"
+            search.tell = partial(self.listener.advanced, name)
+            tasks.append(Task(name, partial(self._checked, search)))
+        outcome = run_tasks(tasks, jobs=jobs, listener=self.listener)
+        return {name.removeprefix("search "): error for name, error in outcome.errors.items()}
+
+    def _checked(self, search: FormatSearch, _: Mapping[str, Any]) -> None:
+        """The gate: a format without a winner ends its task with an error."""
+        if search.run() is None:
+            raise refusal(search, has_train="train" in self.lab.data.splits)
+
+    def _latency(self) -> Callable[[Build], float]:
+        from pipcook_deploy.bench.measure import timed_runtimes
+
+        lock = Lock()
+
+        def measure(build: Build) -> float:
+            runtimes = timed_runtimes(build.artifact["model_format"])
+            with lock:
+                row = self._timed(build, runtimes[-1], seconds=0.5)
+            return float(row["p50_ms"])
+
+        return measure
+
+    def _timed(self, build: Build, runtime: str, seconds: float) -> Any:
+        bench = self.request.bench
+        arguments = {
+            "artifact": build.artifact,
+            "runtime": runtime,
+            "inputs": str(self.inputs),
+            "threads": bench.used_threads,
+            "batch": bench.batch_sizes[0],
+            "seconds": seconds,
+        }
+        return self.lab.workers.call("pipcook_deploy.bench.measure:measure", arguments, heavy=False)
+
+    # ---- proving the winners
+
+    def _prove(self, searches: list[FormatSearch]) -> tuple[list[Made], dict[str, DeployError]]:
+        """Every winner in every runtime, against its own answers to the golden samples."""
+        tasks: list[Task] = []
+        for search in searches:
+            build = _winning(search)
+            answers = self.lab.answers(build, self.inputs, f"golden {self.lab.source.source_hash}")
+            tasks += [
+                Task(check.task, partial(_verify, check, build, self.lab.workers))
+                for check in self._checks(search.format, build, answers)
+            ]
+        outcome = run_tasks(tasks, jobs=self.jobs, listener=self.listener)
+        made, errors = [], {}
+        for search in searches:
+            prefix = f"verify {search.format} ("
+            failed = joined([e for name, e in outcome.errors.items() if name.startswith(prefix)])
+            if failed:
+                errors[search.format] = failed
+                continue
+            proof = [row for name, row in outcome.results.items() if name.startswith(prefix)]
+            made.append(self._made(search, tuple(proof)))
+        return made, errors
+
+    def _checks(self, format: str, build: Build, answers: Path) -> list[Check]:
+        model_format = build.artifact["model_format"]
+        return [
+            Check(
+                format=format,
+                model_format=model_format,
+                variant=number,
+                inputs=self.inputs,
+                outputs=answers,
+                hint="the compressed artifact answers otherwise there: it is not bundled",
+                labels=self.samples.labels,
+            )
+            for number in variants_of(model_format)
+        ]
+
+    def _made(self, search: FormatSearch, proof: tuple[VerificationEntry, ...]) -> Made:
+        build, winner = _winning(search), search.winner
+        base = search.base.build
+        if base is None or winner is None:
+            raise AssertionError(search.format)  # it won
+        return Made(
+            format=search.format,
+            artifact=build.artifact,
+            chain=build.chain,
+            options=build.converter.model_dump(mode="json"),
+            files=build.files,
+            verification=proof,
+            compression=CompressionEntry(
+                model=build.variant.label,
+                sparsity=build.variant.sparsity,
+                float_size=base.size,
+                float_wire_size=base.wire_size,
+                blessed_by=self._blessing(winner),
+            ),
+            answers=self.lab.answers(build, self.inputs, f"golden {self.lab.source.source_hash}"),
+        )
+
+    def _blessing(self, winner: Trial) -> BlessingEntry | None:
+        if winner.verdict is None:
+            return None
+        split = self.lab.data.splits["verdict"]
+        return BlessingEntry(
+            metric=self.lab.metric,
+            source=self.lab.source_score("verdict").score,
+            value=winner.verdict.score,
+            drop=winner.verdict.drop,
+            max_drop=self.request.budget.max_drop if self.request.budget else None,
+            samples=winner.verdict.samples,
+            data_sha256=split.sha256,
+        )
+
+    # ---- timing
+
+    def _bench(self, searches: list[FormatSearch], made: list[Made]) -> tuple[BenchEntry, ...]:
+        if not self.request.bench.enabled or not made:
+            return ()
+        formats = {row.format for row in made}
+        chosen = [search for search in searches if search.format in formats]
+        rows: list[BenchEntry] = self._step("bench", lambda: self._timed_pairs(chosen))
+        return tuple(sorted(rows, key=lambda row: (row.batch, row.p50_ms)))
+
+    def _timed_pairs(self, searches: list[FormatSearch]) -> list[BenchEntry]:
+        """Every winner and its float32 twin, in turns, in every runtime that keeps models open."""
+        from pipcook_deploy.bench.measure import timed_runtimes
+
+        bench, rows = self.request.bench, []
+        for search in searches:
+            build, base = _winning(search), search.base.build
+            pair = [(base, "float32"), (build, "compressed")]
+            rivals = [(b, kind) for b, kind in pair if b is not None]
+            for runtime in timed_runtimes(build.artifact["model_format"]):
+                contestants = [
+                    {"artifact": b.artifact, "runtime": runtime, "kind": kind} for b, kind in rivals
+                ]
+                for batch in bench.batch_sizes:
+                    rows += self._compared(contestants, batch)
+        return rows
+
+    def _compared(self, contestants: list[dict[str, Any]], batch: int) -> list[BenchEntry]:
+        bench = self.request.bench
+        arguments = {
+            "contestants": contestants,
+            "inputs": str(self.inputs),
+            "threads": bench.used_threads,
+            "batch": batch,
+            "seconds": bench.seconds,
+            "warm_up": bench.warm_up,
+        }
+        heavy = contestants[0]["artifact"]["model_format"] == "saved_model"
+        call = "pipcook_deploy.bench.measure:compare"
+        found = self.lab.workers.call(call, arguments, heavy=heavy)
+        return [BenchEntry.model_validate(row) for row in found]
+
+
+def _winning(search: FormatSearch) -> Build:
+    winner = search.winner
+    if winner is None or winner.build is None:
+        raise AssertionError(search.format)  # asked for formats that won only
+    return winner.build
+
+
+def _verify(check: Check, build: Build, workers: Any, _: Mapping[str, Any]) -> VerificationEntry:
+    return check.run(build.artifact, workers)

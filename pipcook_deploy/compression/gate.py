@@ -1,0 +1,37 @@
+"""Refuses what is outside the budget, and says what would have to be relaxed."""
+
+from pipcook_deploy.compression.search import FormatSearch, best_of
+from pipcook_deploy.errors import BudgetError
+from pipcook_deploy.metrics import metric_called
+
+
+def refusal(search: FormatSearch, *, has_train: bool) -> BudgetError:
+    """The error that ends a format for which nothing keeps the budget."""
+    metric, budget = metric_called(search.lab.metric), search.budget
+    allowed = metric.shown(budget.max_drop)
+    head = f"{search.format}: nothing keeps the budget of {allowed} of {search.lab.metric}"
+    best = best_of(search)
+    judged = None if best is None else best.verdict or best.selection
+    if best is None or judged is None:
+        failed = [trial.reason for trial in search.trials if trial.reason]
+        return BudgetError(f"{head}: {failed[0] if failed else 'nothing could be built in time'}")
+    drop = judged.drop
+    message = (
+        f"{head}; the best, {best.label} in {best.precision}, loses {metric.shown(drop.value)} "
+        f"(95 % interval {metric.shown(drop.low)} to {metric.shown(drop.high)}, "
+        f"{judged.samples} samples)"
+    )
+    return BudgetError(
+        message, "relax one: " + "; or ".join(_relaxations(search, drop.high, has_train))
+    )
+
+
+def _relaxations(search: FormatSearch, needed: float, has_train: bool) -> list[str]:
+    """What would let the best candidate in, the likeliest to help first."""
+    rows = []
+    if search.converter.uncompressed() not in search.choices:
+        rows.append(f"leave out convert.{search.format}.precision, so that a search may choose it")
+    rows.append(f"set [budget] max_drop = {max(needed, search.budget.max_drop):.4f}")
+    if not has_train:
+        rows.append("give [data] train, so that the model can be trained again after each change")
+    return rows

@@ -1,0 +1,52 @@
+"""`[budget]`: how much may be lost, and what is to be gained for it."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from pipcook_deploy.options import Options
+
+Goal = Literal["size", "latency", "balanced"]
+
+
+class BudgetOptions(Options):
+    """What a search may spend. Without `[budget]` nothing is searched and nothing refused."""
+
+    metric: str | None = Field(
+        default=None,
+        description="What is kept; by default what suits the task: accuracy, map, rmse.",
+    )
+    max_drop: float = Field(
+        default=0.005,
+        ge=0,
+        description="Most that the metric may lose, in its own unit: 0.005 of accuracy is half a point.",
+    )
+    goal: Goal = Field(
+        default="size",
+        description="size: bytes on the wire (brotli); latency: of one answer in the format's own runtime; "
+        "balanced: the product of both.",
+    )
+    time_limit: float = Field(
+        default=900, gt=0, description="Seconds after which the best found so far is taken."
+    )
+    sparsities: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+        default=(0.5, 0.7, 0.8, 0.9), description="Shares of zero weights that are tried, in order."
+    )
+    epochs: float = Field(
+        default=3, gt=0, description="Fine-tuning after each step of pruning, if [data] has train."
+    )
+    learning_rate: float = Field(default=1e-3, gt=0)
+    batch: int = Field(default=128, ge=1, description="Samples of a training step.")
+    explore: int = Field(
+        default=4,
+        ge=0,
+        description="Candidates measured after the winner, to show what else there is.",
+    )
+    seed: int = Field(default=0, ge=0)
+
+    @field_validator("sparsities")
+    @classmethod
+    def _rising(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if list(value) != sorted(set(value)):
+            raise ValueError("must rise from one to the next")
+        return value

@@ -1,0 +1,261 @@
+"""Finds the best artifact of one format inside the budget.
+
+Everything that a format's converter offers is built of every model variant; what costs least by the goal is
+measured first. The first that keeps the budget on the selection split has to keep it again on the verdict
+split, which nothing was chosen with. One that does not is tried again with its most harmful parts in float32.
+"""
+
+import heapq
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+
+from pipcook_deploy.compression.candidates import Build, Judged, Trial, Variant
+from pipcook_deploy.compression.lab import Lab
+from pipcook_deploy.compression.options import BudgetOptions
+from pipcook_deploy.converter import Converter
+from pipcook_deploy.errors import CompressionError, ConversionError, DeployError
+
+# The selection split is one draw of the data: a candidate must keep the budget with a standard error to spare, or
+# the verdict, on another draw, would refuse every other choice.
+MARGIN = 1.0
+STANDARD_ERRORS = 1.96  # in half a 95 % interval
+MOST_VERDICTS = 5  # the more often the verdict split is asked, the less it proves
+MOST_REPAIRS = 6  # of one candidate: 1, 2, 4 ... parts in float32
+DAMAGE_SAMPLES = 128
+
+Tell = Callable[[str, int, int | None], None]  # what happens, how many are done, of how many
+
+
+@dataclass
+class FormatSearch:
+    """The search for one format.
+
+    `choices` are the converters to try of each variant; `latency` measures a build in milliseconds, if the goal
+    asks for it.
+    """
+
+    lab: Lab
+    converter: Converter
+    variants: Sequence[Variant]
+    budget: BudgetOptions
+    deadline: float
+    choices: Sequence[Converter]
+    latency: Callable[[Build], float] | None = None
+    tell: Tell = lambda *_: None
+    trials: list[Trial] = field(default_factory=list)
+    verdicts: int = 0
+    _queue: list[tuple[float, int, Trial]] = field(default_factory=list)
+    _seen: set[str] = field(default_factory=set)
+    _base: Trial | None = None
+
+    @property
+    def format(self) -> str:
+        """What it searches for."""
+        return self.converter.format
+
+    @property
+    def winner(self) -> Trial | None:
+        """The best that kept the budget twice."""
+        return next((trial for trial in self.trials if trial.state == "winner"), None)
+
+    @property
+    def base(self) -> Trial:
+        """The source in this format, every weight float32."""
+        if self._base is None:
+            raise CompressionError(f"{self.format}: was not built yet")
+        return self._base
+
+    def run(self) -> Trial | None:
+        """The winner, or None when nothing keeps the budget."""
+        self._start()
+        if self._base is not None and self._base.build is not None and not self._float_allowed():
+            self._queue = [row for row in self._queue if row[2] is not self._base]
+            heapq.heapify(self._queue)
+        while self._queue and self.winner is None and self.verdicts < MOST_VERDICTS:
+            if self._late() and self._queue[0][2] is not self._base:
+                break
+            self._measure(heapq.heappop(self._queue)[2])
+        if self.winner is None:
+            self._fall_back()
+        self._explore()
+        return self.winner
+
+    # ---- building
+
+    def _start(self) -> None:
+        self._base = self._try(self.lab.source_variant(), self.converter.uncompressed())
+        if self._base.build is None:
+            raise ConversionError(f"{self.format}: {self._base.reason}")
+        for variant in self.variants:
+            for choice in self.choices:
+                if self._late():
+                    return
+                self._try(variant, choice)
+
+    def _try(self, variant: Variant, converter: Converter, left_out: int = 0) -> Trial:
+        """Build a candidate and put it in the queue."""
+        started = monotonic()
+        options = converter.model_dump(mode="json", exclude_defaults=True, exclude={"calibration"})
+        trial = Trial(
+            id=f"{self.format}-{len(self.trials) + 1}",
+            format=self.format,
+            label=variant.label,
+            precision=str(options.get("precision", "float32")),
+            options=options,
+            left_out=left_out,
+        )
+        self.trials.append(trial)
+        try:
+            build = self.lab.build(variant, converter)
+            trial.build, trial.precision = build, build.precision
+            trial.cost = self._cost(trial)
+        except (ConversionError, CompressionError) as error:
+            trial.state, trial.reason = "failed", error.message.splitlines()[0]
+            return trial
+        trial.seconds = monotonic() - started
+        if build.key not in self._seen:
+            self._seen.add(build.key)
+            heapq.heappush(self._queue, (trial.cost, len(self.trials), trial))
+        else:
+            self.trials.remove(trial)
+        self.tell(f"{self.format}: {trial.label}, {trial.precision} built", len(self.trials), None)
+        return trial
+
+    def _cost(self, trial: Trial) -> float:
+        if trial.build is None:
+            return float("inf")
+        size = float(trial.build.wire_size)
+        if self.budget.goal == "size" or self.latency is None:
+            return size
+        trial.latency_ms = self.latency(trial.build)
+        return trial.latency_ms if self.budget.goal == "latency" else size * trial.latency_ms
+
+    # ---- measuring
+
+    def _measure(self, trial: Trial) -> None:
+        started = monotonic()
+        try:
+            self._judge(trial)
+        except DeployError as error:
+            trial.state, trial.reason = "failed", error.message.splitlines()[0]
+        trial.seconds += monotonic() - started
+        self.tell(f"{self.format}: {self._outcome(trial)}", self._measured(), None)
+        if trial.state == "out of budget":
+            self._repair(trial)
+
+    def _judge(self, trial: Trial) -> None:
+        build = _built(trial)
+        trial.selection = self.lab.judge(build, "selection")
+        if not self._keeps(trial.selection, MARGIN if trial is not self._base else 0):
+            trial.state = "out of budget"
+            trial.reason = f"{self._drop(trial.selection)} on the selection split"
+            return
+        trial.verdict = self.lab.judge(build, "verdict")
+        self.verdicts += 1
+        if self._keeps(trial.verdict, 0):
+            trial.state = "winner"
+        else:
+            trial.state = "out of budget"
+            trial.reason = f"{self._drop(trial.verdict)} on the verdict split"
+
+    def _keeps(self, judged: Judged, margin: float) -> bool:
+        error = (judged.drop.high - judged.drop.low) / 2 / STANDARD_ERRORS
+        return judged.drop.value + margin * error <= self.budget.max_drop + 1e-12
+
+    def _repair(self, trial: Trial) -> None:
+        """The same candidate with twice as many of its most harmful parts left in float32."""
+        build = _built(trial)
+        left_out = max(1, 2 * trial.left_out)
+        if self._late() or left_out > 2**MOST_REPAIRS:
+            return
+        try:
+            damage = self._damage(build)
+        except DeployError as error:
+            trial.reason = f"{trial.reason}; its parts could not be told apart: {error.message}"
+            return
+        worst = sorted(damage, key=lambda name: (-damage[name], name))[:left_out]
+        if len(worst) < left_out and len(damage) <= trial.left_out:
+            return  # everything is in float32 already
+        converter = build.converter.without(worst)
+        if converter is not None:
+            self._try(build.variant, converter, left_out)
+
+    def _damage(self, build: Build) -> dict[str, float]:
+        converter = build.converter
+        function = converter.damage_call()
+        if function is None:
+            return {}
+        plain = self.lab.build(build.variant, converter.uncompressed())
+        arguments = {
+            "path": str(plain.made.file),
+            "inputs": str(self.lab.data.splits["calibration"].folder / "inputs"),
+            "samples": DAMAGE_SAMPLES,
+        }
+        key = f"damage {plain.key}"
+        found: dict[str, float] = self.lab.worked_out(function, arguments, key, heavy=False)
+        return found
+
+    # ---- the end
+
+    def _fall_back(self) -> None:
+        """The source in float32, unless the user wants another precision."""
+        if self._float_allowed() and self.base.state == "built":
+            self._measure(self.base)
+
+    def _float_allowed(self) -> bool:
+        return self.converter.uncompressed() in self.choices
+
+    def _explore(self) -> None:
+        """Measure some more, so that a report shows what else could be had; the source is always shown."""
+        if self.base.selection is None:
+            self.base.selection = self.lab.judge(_built(self.base), "selection")
+            self.base.state = "in budget" if self.base.state == "built" else self.base.state
+        rest = [heapq.heappop(self._queue)[2] for _ in range(len(self._queue))]
+        for trial in [trial for trial in rest if trial is not self._base][: self.budget.explore]:
+            if self._late():
+                return
+            self._show(trial)
+
+    def _show(self, trial: Trial) -> None:
+        started = monotonic()
+        try:
+            trial.selection = self.lab.judge(_built(trial), "selection")
+        except DeployError as error:
+            trial.state, trial.reason = "failed", error.message.splitlines()[0]
+        else:
+            fits = self._keeps(trial.selection, MARGIN)
+            trial.state = "in budget" if fits else "out of budget"
+        trial.seconds += monotonic() - started
+        self.tell(f"{self.format}: {self._outcome(trial)}", self._measured(), None)
+
+    def _late(self) -> bool:
+        return monotonic() > self.deadline
+
+    def _measured(self) -> int:
+        return sum(trial.selection is not None for trial in self.trials)
+
+    def _outcome(self, trial: Trial) -> str:
+        judged = trial.verdict or trial.selection
+        what = f"{trial.label}, {trial.precision}"
+        return f"{what}: {trial.reason or (self._drop(judged) if judged else trial.state)}"
+
+    def _drop(self, judged: Judged) -> str:
+        return f"loses {judged.drop.value:.4f} of {self.lab.metric} on {judged.samples} samples"
+
+
+def best_of(search: FormatSearch) -> Trial | None:
+    """The one that lost least of those that were refused."""
+    tried = [t for t in search.trials if t.selection and t.state == "out of budget"]
+    return min(tried, key=lambda t: (_dropped(t), t.cost), default=None)
+
+
+def _dropped(trial: Trial) -> float:
+    judged = trial.verdict or trial.selection
+    return judged.drop.value if judged else float("inf")
+
+
+def _built(trial: Trial) -> Build:
+    if trial.build is None:
+        raise CompressionError(f"{trial.id}: was not built")
+    return trial.build

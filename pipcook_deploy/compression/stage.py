@@ -1,0 +1,242 @@
+"""The deploy stage with a compression in it: prove the source in every format, then search, then bundle."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pipcook_deploy import __version__, plugins
+from pipcook_deploy.assemble import TOOLS, Built, write_bundle
+from pipcook_deploy.bundle import Bundle
+from pipcook_deploy.compression.compress import Compressed, Compressor
+from pipcook_deploy.compression.journal import Journal
+from pipcook_deploy.compression.lab import Lab
+from pipcook_deploy.compression.request import CompressionRequest
+from pipcook_deploy.compression.summary import summarize
+from pipcook_deploy.converter import Converter
+from pipcook_deploy.data.prepare import PreparedData, prepare_data
+from pipcook_deploy.errors import DeployError
+from pipcook_deploy.files import staged_folder
+from pipcook_deploy.jobs.workers import Workers
+from pipcook_deploy.manifest import VerificationEntry
+from pipcook_deploy.metrics import check_measurable, default_metric, metric_called
+from pipcook_deploy.model import Model
+from pipcook_deploy.planner import describe_plan, plan
+from pipcook_deploy.report.entries import Report
+from pipcook_deploy.report.write import write_report
+from pipcook_deploy.samples import Samples, make_samples
+from pipcook_deploy.schedule import Listener, Task, run_tasks, watched_step
+from pipcook_deploy.stage import StageRequest, truth_task, with_real_outputs
+from pipcook_deploy.steps import runtime_for
+from pipcook_deploy.tensors import save_tensors
+from pipcook_deploy.verification import Check, joined, variants_of
+
+
+def run_compressed(
+    request: StageRequest, compression: CompressionRequest, listener: Listener
+) -> Bundle:
+    """Convert, verify, compress inside the budget, verify again, and bundle what kept it.
+
+    Raises `BudgetError` when a format has nothing that keeps the budget (with `keep_going` after the others are
+    bundled); what was found out stays in a folder beside `out`, where the next run goes on.
+    """
+    installed = [plugins.converter(name) for name in plugins.names(plugins.CONVERTERS)]
+    plain = [converter.uncompressed() for converter in request.converters]
+    steps = plan(request.model.format, plain, installed, request.model.details)
+    for converter in plain:
+        runtime_for(converter.writes()).require()
+    listener.chosen(describe_plan(request.model.format, steps))
+    with staged_folder(request.out) as staging, Workers(staging) as workers:
+        workers.warm()
+        data = _prepared(request, compression, staging, listener)
+        metric = _metric(request.model, compression, data)
+        with Journal(_journal_folder(request.out), _about(request, data)) as journal:
+            data = _moved(data, journal.folder)
+            lab = Lab(request.model, data, metric, journal, workers, installed)
+            samples = _proven_source(request, lab, plain, staging, listener)
+            compressor = Compressor(
+                lab,
+                compression,
+                request.converters,
+                samples,
+                staging / "samples" / "inputs",
+                request.jobs,
+                listener,
+            )
+            done = compressor.run()
+            report = summarize(lab, compression.budget, done)
+            failure = joined(list(done.errors.values()))
+            _write(request, done, report, samples, staging, journal)
+            if failure and not (request.keep_going and done.made):
+                raise _told(failure, journal)
+        if failure is None:
+            journal.remove()
+    if failure:
+        raise failure
+    return Bundle.open(request.out)
+
+
+def _journal_folder(out: Path) -> Path:
+    final = out.absolute()
+    return final.with_name(f".{final.name}.search")
+
+
+def _about(request: StageRequest, data: PreparedData) -> dict[str, Any]:
+    """What the results of a search depend on, and nothing that may change between two runs of it."""
+    model = request.model
+    return {
+        "source": model.source_hash,
+        "spec": model.spec.model_dump(mode="json"),
+        "data": data.sha256,
+        "tools": {name: _version(name) for name in (*TOOLS, *MORE_TOOLS)},
+        "program": __version__,
+    }
+
+
+MORE_TOOLS = ("ai-edge-quantizer", "openvino", "tensorflow-model-optimization")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+# ---- data
+
+
+def _prepared(
+    request: StageRequest, compression: CompressionRequest, staging: Path, listener: Listener
+) -> PreparedData:
+    name = "prepare data"
+
+    def prepare() -> PreparedData:
+        return prepare_data(
+            request.model.spec,
+            compression.data,
+            staging / "data",
+            compression.given,
+            partial(listener.advanced, name),
+        )
+
+    prepared: PreparedData = watched_step(name, listener, prepare)
+    return prepared
+
+
+def _moved(data: PreparedData, folder: Path) -> PreparedData:
+    """The data beside the journal, whose results name it; what an earlier run left is the same."""
+    place = folder / "data"
+    shutil.rmtree(place, ignore_errors=True)
+    shutil.move(next(iter(data.splits.values())).folder.parent, place)
+    splits = {
+        name: replace(split, folder=place / split.folder.name)
+        for name, split in data.splits.items()
+    }
+    return replace(data, splits=splits)
+
+
+def _metric(model: Model, compression: CompressionRequest, data: PreparedData) -> str:
+    """The metric's name; raises `BudgetError` when the budget cannot be measured with this data."""
+    budget = compression.budget
+    verdict = data.splits["verdict"]
+    name = (budget and budget.metric) or default_metric(model.spec, verdict.targets())
+    metric = metric_called(name)
+    if budget is not None and metric.best == 1:  # of a share: it needs no answers to tell
+        try:
+            check_measurable(metric, budget.max_drop, verdict.count)
+        except ValueError:
+            return name
+    return name
+
+
+# ---- the source in every format
+
+
+def _proven_source(
+    request: StageRequest,
+    lab: Lab,
+    plain: list[Converter],
+    staging: Path,
+    listener: Listener,
+) -> Samples:
+    """Golden samples; every format answers them like the source, before anything is compressed."""
+    ids: Any = request.model.details.get("ids") or {}
+    samples = make_samples(request.model.spec, request.samples, ids)
+    save_tensors(staging / "samples" / "inputs", samples.inputs)
+    tasks = [truth_task(request.model, samples, staging, lab.workers)]
+    for converter in plain:
+        name = f"convert {converter.format}"
+        tasks.append(Task(name, partial(_build, lab, converter)))
+        tasks += [
+            Task(check.task, partial(_check, check, name, lab.workers), ("run source", name))
+            for check in _checks(converter, request, samples, staging)
+        ]
+    outcome = run_tasks(tasks, jobs=request.jobs, listener=listener)
+    failure = joined(list(outcome.errors.values()))
+    if failure:
+        raise failure
+    return samples
+
+
+def _build(lab: Lab, converter: Converter, _: Mapping[str, Any]) -> Any:
+    return lab.build(lab.source_variant(), converter).artifact
+
+
+def _checks(
+    converter: Converter, request: StageRequest, samples: Samples, staging: Path
+) -> list[Check]:
+    return [
+        Check(
+            format=converter.format,
+            model_format=converter.writes(),
+            variant=number,
+            inputs=staging / "samples" / "inputs",
+            outputs=staging / "samples" / "outputs",
+            hint="the conversion is not right: nothing was compressed",
+            tolerance=request.tolerances.get(converter.format),
+            labels=samples.labels,
+        )
+        for number in variants_of(converter.writes())
+    ]
+
+
+def _check(
+    check: Check, convert: str, workers: Workers, results: Mapping[str, Any]
+) -> VerificationEntry:
+    return check.run(results[convert], workers)
+
+
+# ---- results
+
+
+def _write(
+    request: StageRequest,
+    done: Compressed,
+    report: Report,
+    samples: Samples,
+    staging: Path,
+    journal: Journal,
+) -> None:
+    folder = journal.place("report")
+    write_report(report, folder)
+    if done.made:
+        model = with_real_outputs(request.model, staging)
+        runtime = runtime_for(model.format).variants()[0].label
+        accuracy = report.source.value if report.metric == "accuracy" else None
+        built = Built(
+            model, request.recipe, done.made, samples, runtime, accuracy, folder, done.bench
+        )
+        write_bundle(built, staging)
+
+
+def _told(error: DeployError, journal: Journal) -> DeployError:
+    """The error with where to read more; what was found out is kept."""
+    page = journal.folder / "report" / "report.html"
+    hint = "\n".join(part for part in (error.hint, f"all that was tried: {page}") if part)
+    told = DeployError.__new__(type(error))
+    DeployError.__init__(told, error.message, hint)
+    return told
