@@ -28,6 +28,8 @@ def check_recipe(recipe: Recipe) -> RecipeCheck:
     """
     source = recipe.model
     paths = [("[model] labels", source.labels), ("[samples] path", recipe.samples.path)]
+    if recipe.data is not None:
+        paths += [(f"[data] {name}", value) for name, value in recipe.data]
     mistakes = [
         f"{key}: {path} does not exist"
         for key, path in paths
@@ -43,7 +45,8 @@ def check_recipe(recipe: Recipe) -> RecipeCheck:
     ) as model:
         check_preprocessing(with_recipe(model, source).spec)
         steps = plan(model.format, tuple(recipe.convert.values()), installed, model.details)
-        return RecipeCheck(describe_plan(model.format, steps), _missing(model.format, steps))
+        missing = _missing(model.format, steps) + _missing_for_compression(recipe)
+        return RecipeCheck(describe_plan(model.format, steps), missing)
 
 
 def _missing(source_format: str, steps: dict[str, Step]) -> list[str]:
@@ -63,6 +66,16 @@ def _missing(source_format: str, steps: dict[str, Step]) -> list[str]:
     if any(name.startswith("tfjs") for name in formats):
         found += _missing_node()
     return found
+
+
+def _missing_for_compression(recipe: Recipe) -> list[str]:
+    if recipe.compression is None:
+        return []
+    extra = "run: pip install 'pipcook-deploy[tensorflow,compress]'"
+    modules = {"jinja2": "jinja2", "matplotlib": "matplotlib"}
+    if "tflite" in recipe.convert:
+        modules["ai_edge_quantizer"] = "ai-edge-quantizer"
+    return [f"{name} ({extra})" for module, name in modules.items() if find_spec(module) is None]
 
 
 def _missing_node() -> list[str]:

@@ -12,6 +12,18 @@ from pipcook_deploy.planner import plan
 from pipcook_deploy.spec import TensorSpec
 
 
+COMPRESSION = (
+    "",
+    "# The smallest artifacts that lose at most half a point of accuracy, proven on data of your own.",
+    "# [data]",
+    '# evaluation = "data/test"  # images by class, .npz, .csv, or idx; labelled',
+    '# train = "data/train"      # lets the search prune, and train again what it pruned',
+    "# [budget]",
+    "# max_drop = 0.005",
+    '# goal = "size"             # or "latency", "balanced"',
+)
+
+
 def write_recipe(model: Model, source: Path, out: Path, *, force: bool = False) -> None:
     """Write the recipe to `out`; raises `OutputError` if it is there or cannot be written."""
     if out.exists() and not force:
@@ -50,6 +62,7 @@ def render_recipe(model: Model, source: str) -> str:
         '# path = "samples"',
         "count = 16  # golden samples kept in the bundle",
         "seed = 0",
+        *COMPRESSION,
         "",
         "[bundle]",
         f"out = {_quote('dist/' + spec.name)}",

@@ -15,6 +15,7 @@ def render_card(manifest: Manifest) -> str:
         "## Interface\n\n" + _interface(manifest),
         "## Preprocessing\n\n" + _preprocessing(manifest),
         "## Artifacts\n\n" + _artifacts(manifest),
+        _compression(manifest),
         _notes(manifest),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -73,6 +74,41 @@ def _artifact_row(entry: ArtifactEntry) -> str:
     return (
         f"| {entry.format} | {entry.precision} | {human_bytes(entry.size)} "
         f"| {human_bytes(entry.wire_size)} | {entry.largest_difference:.1e} | {accuracy} | {proven} |"
+    )
+
+
+def _compression(manifest: Manifest) -> str:
+    rows = [row for entry in manifest.artifacts if (row := _compression_row(entry))]
+    if not rows:
+        return ""
+    head = "| format | model | precision | brotli before | brotli | metric | source | artifact | lost (95 % interval) |"
+    line = "|---|---|---|---|---|---|---|---|---|"
+    judged = next(e.compression.blessed_by for e in manifest.artifacts if e.compression)
+    text = ""
+    if judged is not None:
+        allowed = "" if judged.max_drop is None else f"; at most {judged.max_drop:g} may be lost"
+        text = (
+            f"\n\nJudged on {judged.samples:,} samples that no choice was made with "
+            f"(sha256 `{judged.data_sha256[:16]}…`){allowed}. All that was tried: `report/report.html`."
+        )
+    return "## Compression\n\n" + "\n".join([head, line, *rows]) + text
+
+
+def _compression_row(entry: ArtifactEntry) -> str | None:
+    found = entry.compression
+    if found is None:
+        return None
+    blessed = found.blessed_by
+    judged = " | | | |"
+    if blessed is not None:
+        drop = blessed.drop
+        judged = (
+            f" {_plain(blessed.metric)} | {blessed.source.value:.4f} | {blessed.value.value:.4f} "
+            f"| {drop.value:.4f} ({drop.low:.4f} to {drop.high:.4f}) |"
+        )
+    return (
+        f"| {entry.format} | {_plain(found.model)} | {entry.precision} "
+        f"| {human_bytes(found.float_wire_size)} | {human_bytes(entry.wire_size)} |{judged}"
     )
 
 

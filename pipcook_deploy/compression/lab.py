@@ -5,13 +5,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipcook_deploy.compression.candidates import SOURCE, Build, Judged, Variant
 from pipcook_deploy.compression.journal import Journal
 from pipcook_deploy.compression.model_pass import ModelPass, PassResult
 from pipcook_deploy.converter import Converter
-from pipcook_deploy.data.prepare import PreparedData
 from pipcook_deploy.data.split import Split
 from pipcook_deploy.errors import CompressionError, ConversionError
 from pipcook_deploy.jobs.workers import WorkerError, Workers
@@ -20,6 +19,9 @@ from pipcook_deploy.planner import Step, plan
 from pipcook_deploy.report.entries import IntervalEntry
 from pipcook_deploy.steps import runtime_for
 from pipcook_deploy.tensors import save_tensors
+
+if TYPE_CHECKING:
+    from pipcook_deploy.data.prepare import PreparedData
 
 MOST_CALIBRATION = 200  # samples that a converter without its own calibration set is given
 JUDGING = "pipcook_deploy.compression.judging"
@@ -30,7 +32,7 @@ class Lab:
     """Where a search works: the source, its data, and the processes that do the work."""
 
     source: Model
-    data: PreparedData
+    data: "PreparedData"
     metric: str
     journal: Journal
     workers: Workers
