@@ -122,8 +122,8 @@ def _in_order(model: Model, own: list[str], wanted: list[str], what: str) -> lis
     return wanted  # the spec lists them in the order of the file
 
 
-def call_keras(keras_model: Any, flat_inputs: list[Any]) -> list[Any]:
-    """Answer in inference mode: tensors in the order of `inputs` in, in the order of `outputs` out."""
+def call_keras(keras_model: Any, flat_inputs: list[Any], training: bool = False) -> list[Any]:
+    """Answer: tensors in the order of `inputs` in, in the order of `outputs` out."""
     if is_legacy(keras_model):
         import tensorflow as tf
 
@@ -139,5 +139,5 @@ def call_keras(keras_model: Any, flat_inputs: list[Any]) -> list[Any]:
         packed = flat_inputs if len(flat_inputs) > 1 else flat_inputs[0]
     else:
         packed = pack(structure, flat_inputs)
-    result: list[Any] = flatten(keras_model(packed, training=False))
+    result: list[Any] = flatten(keras_model(packed, training=training))
     return result
