@@ -2,6 +2,7 @@
 #   make demo              convert, verify, bundle and serve a real model; ONCE=1 ends after the predictions
 #   make test              the whole suite; `make test-unit` what needs no framework; `make lint`
 #   make bench             benchmarks; `make matrix` the table of the README; `make test-reference`
+#   make bench-compression the searches inside an accuracy budget; `make data` gets their training images
 # PYTHON=python3.12 chooses the interpreter, PYTEST="-k onnx" adds arguments to pytest.
 
 PYTHON ?= python3
@@ -11,6 +12,7 @@ ONCE ?=
 PYTEST ?=
 
 BIN := $(VENV)/bin
+DATA := dist/data
 STAMP := $(VENV)/.pipcook-deploy-ready
 NODE_STAMP := $(VENV)/.pipcook-deploy-node-ready
 REFERENCE_STAMP := $(VENV)/.pipcook-deploy-reference-ready
@@ -20,7 +22,7 @@ export TF_ENABLE_ONEDNN_OPTS = 0
 export TF_CPP_MIN_LOG_LEVEL = 3
 export CUDA_VISIBLE_DEVICES = -1
 
-.PHONY: setup node demo test test-unit test-reference lint bench matrix clean
+.PHONY: setup node demo test test-unit test-reference lint bench bench-compression data matrix clean
 
 setup: node $(STAMP) $(NODE_STAMP)
 
@@ -67,6 +69,17 @@ bench: setup
 	@test -f dist/fashion-mnist/manifest.json || $(BIN)/pipcook-deploy run examples/fashion-mnist/deploy.toml
 	$(BIN)/python benchmarks/startup.py --json dist/bench/startup.json
 	$(BIN)/python benchmarks/convert.py --json dist/bench/convert.json
+
+# The training images come from the Debian package of Fashion-MNIST; elsewhere put the four idx files there.
+$(DATA)/train-images-idx3-ubyte.gz:
+	@mkdir -p $(DATA)
+	cd $(DATA) && apt-get download -qq dataset-fashion-mnist && dpkg -x dataset-fashion-mnist*.deb package
+	@mv $(DATA)/package/usr/share/datasets/fashion-mnist/* $(DATA)/ && rm -rf $(DATA)/package $(DATA)/*.deb
+
+data: $(DATA)/train-images-idx3-ubyte.gz
+
+bench-compression: setup data
+	$(BIN)/python benchmarks/compression.py fashion collapse --json dist/bench/compression.json
 
 matrix: setup
 	$(BIN)/python benchmarks/matrix.py --json docs/matrix.json --readme README.md

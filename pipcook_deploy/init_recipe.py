@@ -11,7 +11,6 @@ from pipcook_deploy.model import Model
 from pipcook_deploy.planner import plan
 from pipcook_deploy.spec import TensorSpec
 
-
 COMPRESSION = (
     "",
     "# The smallest artifacts that lose at most half a point of accuracy, proven on data of your own.",

@@ -64,9 +64,7 @@ def _chosen(lab: Lab, request: CompressionRequest, start: Variant, step: Step) -
     variant, train = start, lab.data.splits.get("train")
     for model_pass in request.passes:
         before = variant
-        variant = step(
-            f"pass {model_pass.name}", partial(lab.apply, model_pass, before, train)
-        )
+        variant = step(f"pass {model_pass.name}", partial(lab.apply, model_pass, before, train))
     return variant
 
 
