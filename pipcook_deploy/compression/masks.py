@@ -58,7 +58,9 @@ def _lamp(weights: Array) -> Array:
     """Scores of the weights in ascending order of magnitude."""
     squares = np.sort(np.square(weights.astype(np.float64)), axis=None)
     not_smaller = np.cumsum(squares[::-1])[::-1]
-    return np.divide(squares, not_smaller, out=np.zeros_like(squares), where=not_smaller > 0)
+    safe = np.where(not_smaller > 0, not_smaller, 1)
+    scores: Array = squares / safe
+    return scores
 
 
 def polynomial(step: int, steps: int, start: float, end: float) -> float:
@@ -70,3 +72,9 @@ def polynomial(step: int, steps: int, start: float, end: float) -> float:
 def sparsity_of(value: Array) -> float:
     """The share of exact zeros."""
     return float(np.mean(value == 0)) if value.size else 0.0
+
+
+def histogram(value: Array, bins: int = 32) -> dict[str, list[float]]:
+    """Counts of the weights between equally spaced edges, as plain data."""
+    counts, edges = np.histogram(value.astype(np.float64), bins)
+    return {"edges": edges.tolist(), "counts": counts.tolist()}

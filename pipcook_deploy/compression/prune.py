@@ -8,9 +8,9 @@ from pydantic import Field
 
 from pipcook_deploy.compression.finetune import Training, fine_tune
 from pipcook_deploy.compression.keras_layers import Care, Kernel, kernels
-from pipcook_deploy.compression.masks import Mask, polynomial, sparsity_of
+from pipcook_deploy.compression.masks import Mask, histogram, sparsity_of
 from pipcook_deploy.compression.model_pass import ModelPass, PassResult
-from pipcook_deploy.compression.pruning_plan import CAREFUL, Pattern, Plan, plan
+from pipcook_deploy.compression.pruning_plan import CAREFUL, Growing, Pattern, Plan, plan
 from pipcook_deploy.compression.save_keras import save_keras
 from pipcook_deploy.compression.teacher import Teacher
 from pipcook_deploy.data.split import Split
@@ -19,8 +19,6 @@ from pipcook_deploy.model import Model
 from pipcook_deploy.spec import Details
 
 Share = Annotated[float, Field(ge=0, lt=1)]
-RAMP = 0.5  # of the training: sparsity grows, then the kept weights settle
-UPDATE_EVERY = 20  # steps between new masks while it grows
 
 
 class Prune(ModelPass):
@@ -116,22 +114,9 @@ class Prune(ModelPass):
             train,
             self.training,
             model=model,
-            masks=_Growing(found, todo) if growing else masks,
+            masks=Growing(found, todo) if growing else masks,
             teacher=Teacher.of(teacher, model, train),
         )
-
-
-class _Growing:
-    """Masks whose sparsity grows over the first part of a training."""
-
-    def __init__(self, found: list[Kernel], todo: Plan) -> None:
-        self._kernels, self._plan = found, todo
-
-    def __call__(self, step: int, steps: int) -> dict[str, Mask] | None:
-        ramp = max(int(steps * RAMP), 1)
-        if step > ramp or (step % UPDATE_EVERY and step != ramp):
-            return None
-        return self._plan.masks(self._kernels, polynomial(step, ramp, 0.0, 1.0))
 
 
 def apply_masks(found: Sequence[Kernel], masks: dict[str, Mask]) -> None:
@@ -144,8 +129,10 @@ def apply_masks(found: Sequence[Kernel], masks: dict[str, Mask]) -> None:
 def pruned_details(live: Any) -> Details:
     """The zeros of a live model: over all its kernels, and of each."""
     found = kernels(live)
-    rows = {kernel.name: sparsity_of(kernel.get()) for kernel in found}
-    total = sum(kernel.size for kernel in found)
-    zeros = sum(rows[kernel.name] * kernel.size for kernel in found)
-    layers: Details = {name: {"sparsity": share} for name, share in rows.items()}
-    return {"sparsity": zeros / total, "layers": layers}
+    values = {kernel.name: kernel.get() for kernel in found}
+    zeros = sum(int((value == 0).sum()) for value in values.values())
+    layers: Any = {
+        name: {"sparsity": sparsity_of(value), "histogram": histogram(value)}
+        for name, value in values.items()
+    }
+    return {"sparsity": zeros / sum(kernel.size for kernel in found), "layers": layers}

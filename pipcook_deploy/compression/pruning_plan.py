@@ -6,11 +6,20 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 from pipcook_deploy.compression.keras_layers import Array, Care, Kernel
-from pipcook_deploy.compression.masks import Mask, layer_sparsities, magnitude_mask, two_of_four
+from pipcook_deploy.compression.masks import (
+    Mask,
+    layer_sparsities,
+    magnitude_mask,
+    polynomial,
+    sparsity_of,
+    two_of_four,
+)
 from pipcook_deploy.errors import CompressionError
 from pipcook_deploy.text import did_you_mean
 
 Pattern = Literal["unstructured", "2:4"]
+RAMP = 0.5  # of a training: sparsity grows, then the kept weights settle
+UPDATE_EVERY = 20  # steps between new masks while it grows
 CAREFUL: dict[Care, float] = {"depthwise": 0.0, "first": 0.5, "last": 0.5}
 
 
@@ -22,15 +31,39 @@ class Plan:
     notes: tuple[str, ...] = ()
     pattern: Pattern = "unstructured"
 
-    def masks(self, kernels: Sequence[Kernel], share: float = 1.0) -> dict[str, Mask]:
-        """What is kept, by the present weights; at `share` of the planned sparsities."""
+    def masks(
+        self,
+        kernels: Sequence[Kernel],
+        share: float = 1.0,
+        start: Mapping[str, float] | None = None,
+    ) -> dict[str, Mask]:
+        """What is kept, by the present weights; at `share` of the way from `start` (0) to the plan."""
+        begin = start or {}
         values = {k.name: (k, k.get()) for k in kernels if k.name in self.sparsities}
-        if self.pattern == "2:4":
+        if self.pattern == "2:4":  # all of it or nothing, from the start
             return {name: two_of_four(v, input_axis(k)) for name, (k, v) in values.items()}
         return {
-            name: magnitude_mask(value, self.sparsities[name] * share)
+            name: magnitude_mask(value, self._between(begin.get(name, 0.0), name, share))
             for name, (_, value) in values.items()
         }
+
+    def _between(self, start: float, name: str, share: float) -> float:
+        return start + (max(self.sparsities[name], start) - start) * share
+
+
+class Growing:
+    """Masks whose sparsity grows from what is there now to a plan, over the first part of a training."""
+
+    def __init__(self, kernels: Sequence[Kernel], todo: Plan) -> None:
+        self._kernels, self._plan = kernels, todo
+        self._start = {k.name: sparsity_of(k.get()) for k in kernels}
+
+    def __call__(self, step: int, steps: int) -> dict[str, Mask] | None:
+        """The masks from `step` of `steps` on; None where they stay as they are."""
+        ramp = max(int(steps * RAMP), 1)
+        if step > ramp or (step % UPDATE_EVERY and step != ramp):
+            return None
+        return self._plan.masks(self._kernels, polynomial(step, ramp, 0.0, 1.0), self._start)
 
 
 def plan(
@@ -93,10 +126,11 @@ def _by_number(
     found = dict.fromkeys(plain, sparsity)
     if scope == "global" and sparsity > 0:
         found = layer_sparsities(plain, sparsity)
-    return [
-        (k.name, found[k.name] if k.name in found else sparsity * careful.get(k.care, 1.0))
+    rows = [(k.name, found[k.name]) for k in kernels if k.name in found]
+    return rows + [
+        (k.name, sparsity * careful.get(k.care, 1.0))
         for k in kernels
-        if k.name in found or k.care is not None
+        if k.care is not None and k.name not in found
     ]
 
 

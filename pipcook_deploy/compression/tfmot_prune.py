@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from pipcook_deploy.compression.finetune import fine_tune
 from pipcook_deploy.compression.keras_layers import Kernel, is_model, kernels
-from pipcook_deploy.compression.pruning_plan import Plan
+from pipcook_deploy.compression.pruning_plan import RAMP, UPDATE_EVERY, Plan
 from pipcook_deploy.compression.teacher import Teacher
 from pipcook_deploy.data.split import Split
 from pipcook_deploy.errors import CompressionError, MissingDependencyError
@@ -112,8 +112,6 @@ def _wrapped(sparsity: Any, twin: Any, todo: Plan, options: "Prune", steps: int)
 
 
 def _schedule(sparsity: Any, options: "Prune", share: float, steps: int) -> Any:
-    from pipcook_deploy.compression.prune import RAMP, UPDATE_EVERY
-
     ramp = int(steps * RAMP)
     if options.schedule == "constant" or ramp < 2:
         return sparsity.ConstantSparsity(share, begin_step=0, frequency=1)
