@@ -16,7 +16,7 @@ def restore_names(proto: Any, serving: Serving) -> None:
     names = dict(zip(given_names("input", len(serving.inputs)), serving.inputs, strict=True))
     names |= dict(zip(given_names("output", len(serving.outputs)), serving.outputs, strict=True))
     renames = {safe: key for safe, (key, _) in names.items()}
-    _sort(proto.graph)
+    sort_nodes(proto.graph)
     _rename_values(proto.graph, _lasting(proto.graph))
     inner = {value for node in all_nodes(proto.graph) for value in node.output}
     _rename_values(proto.graph, {key: f"inner.{key}" for key in renames.values() if key in inner})
@@ -27,7 +27,7 @@ def restore_names(proto: Any, serving: Serving) -> None:
     _rename_values(proto.graph, renames)
 
 
-def _sort(graph: Any) -> None:
+def sort_nodes(graph: Any) -> None:
     """Nodes in the order in which the outputs need them: tf2onnx' own order changes from run to run."""
     makers = {name: n for n, node in enumerate(graph.node) for name in node.output if name}
     order: list[int] = []
@@ -48,7 +48,7 @@ def _sort(graph: Any) -> None:
     for node in graph.node:
         node.attribute.sort(key=lambda attribute: str(attribute.name))
         for inner in _inner_graphs(node):
-            _sort(inner)
+            sort_nodes(inner)
 
 
 def _reads(node: Any) -> Iterator[str]:

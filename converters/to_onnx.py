@@ -1,4 +1,4 @@
-"""The ONNX converter: SavedModel -> tf2onnx, in this process, under the spec's names."""
+"""The ONNX converter: SavedModel -> tf2onnx, in this process, under the spec's names; and int8 of both."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,18 +11,22 @@ from pydantic import Field
 from pipcook_deploy.artifact import Artifact, Binding
 from pipcook_deploy.converter import Converter
 from pipcook_deploy.converters.onnx_names import all_nodes, clean, given_names, restore_names
+from pipcook_deploy.converters.onnx_quantize.graph import opset
+from pipcook_deploy.converters.onnx_quantize.load import LARGEST, load_float
+from pipcook_deploy.converters.onnx_quantize.lower import LowerOptions, lower
+from pipcook_deploy.converters.onnx_quantize.samples import read_calibration
 from pipcook_deploy.errors import ConversionError
 from pipcook_deploy.keep_source import keep
 from pipcook_deploy.model import Model
 from pipcook_deploy.saved_model_io import Serving, dtype_name, open_signature, static_shape
-from pipcook_deploy.spec import Details
+from pipcook_deploy.spec import Details, TensorSpec
 
 NEWEST_BY_TF2ONNX = 18  # it writes nothing newer; later sets are reached by onnx.version_converter
 FILE = "model.onnx"
 
 
-class OnnxConverter(Converter):
-    """Writes one `model.onnx`; an ONNX source is copied, its external data too."""
+class OnnxConverter(LowerOptions, Converter):
+    """Writes one `model.onnx`; an ONNX source is copied, its external data too, unless it is to be smaller."""
 
     format: ClassVar[str] = "onnx"
     accepts: ClassVar[tuple[str, ...]] = ("onnx", "saved_model")
@@ -37,20 +41,38 @@ class OnnxConverter(Converter):
         default=True, description="Simplify the graph with onnxslim: fewer nodes, same answers."
     )
 
+    calibration: Path | None = Field(
+        default=None,
+        description="Representative inputs for int8: .npz with one array per input, or .npy for one input.",
+    )
+    calibration_samples: int = Field(
+        default=200, ge=1, description="Most samples of the calibration set that are used."
+    )
+
     def needs_tensorflow(self, source_format: str) -> bool:
-        """Not for a copy."""
+        """Not for an ONNX source."""
         return source_format != "onnx"
 
     def convert(self, model: Model, into: Path) -> Artifact:
         """Write `model` below `into`.
 
-        Raises `ConversionError` naming the operators that ONNX has not.
+        Raises `ConversionError` naming the operators that ONNX has not, or why there is no int8.
         """
         if model.format == "onnx":
-            return _kept(model, into)
-        import onnx
-
+            return _kept(model, into) if self.precision == "float32" else self._lowered(model, into)
         serving = open_signature(model)
+        inputs, outputs = _bindings(serving.inputs), _bindings(serving.outputs)
+        return self._written(self._float(serving), model, (inputs, outputs), into)
+
+    def _lowered(self, model: Model, into: Path) -> Artifact:
+        spec = model.spec
+        inputs, outputs = (
+            tuple(Binding(t.name, t.name, t.dtype, t.shape) for t in tensors)
+            for tensors in (spec.inputs, spec.outputs)
+        )
+        return self._written(load_float(model.path), model, (inputs, outputs), into)
+
+    def _float(self, serving: Serving) -> Any:
         proto = _convert(serving, min(self.opset, NEWEST_BY_TF2ONNX))
         if self.slim:
             proto = _slim(proto)
@@ -60,17 +82,33 @@ class OnnxConverter(Converter):
         restore_names(proto, serving)
         clean(proto)
         _check(proto)
+        return proto
+
+    def _written(
+        self,
+        proto: Any,
+        model: Model,
+        bindings: tuple[tuple[Binding, ...], tuple[Binding, ...]],
+        into: Path,
+    ) -> Artifact:
+        import onnx
+
+        details: Details = {"opset": opset(proto), "ir_version": proto.ir_version}
+        if self.precision != "float32":
+            samples = None
+            if self.precision == "int8":
+                specs = model.spec.inputs or tuple(
+                    TensorSpec(name=b.name, dtype=b.dtype, shape=b.shape) for b in bindings[0]
+                )
+                samples = read_calibration(self.calibration, specs, self.calibration_samples)
+            proto, details["quantization"] = lower(proto, self, samples)
+        if proto.ByteSize() > LARGEST:
+            raise ConversionError("onnx: models above 2 GB are not written")
         data = proto.SerializeToString(deterministic=True)
         onnx.checker.check_model(data)
         (into / FILE).write_bytes(data)
         return Artifact(
-            "onnx",
-            "onnx",
-            into,
-            FILE,
-            _bindings(serving.inputs),
-            _bindings(serving.outputs),
-            details={"opset": self.opset, "ir_version": proto.ir_version},
+            "onnx", "onnx", into, FILE, *bindings, precision=self.precision, details=details
         )
 
 

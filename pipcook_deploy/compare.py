@@ -32,7 +32,9 @@ TOLERANCES = {
     "uint16": Tolerance(agreement=0.99),
     "uint8": Tolerance(agreement=0.95),
     "dynamic": Tolerance(agreement=0.95),
+    "int8_weights": Tolerance(agreement=0.95),
     "int8": Tolerance(agreement=0.9, tie=0.05, rms=0.25),
+    "int16x8": Tolerance(agreement=0.95),
 }
 
 
