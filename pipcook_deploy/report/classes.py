@@ -1,0 +1,41 @@
+"""Each class before and after: how many of its samples were answered right."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipcook_deploy.report.answers import class_targets, label, probabilities
+from pipcook_deploy.report.entries import ClassEntry
+from pipcook_deploy.runtime import Tensors
+from pipcook_deploy.spec import ModelSpec
+
+
+def class_table(
+    spec: ModelSpec, targets: Any, before: Tensors, after: Mapping[str, Tensors]
+) -> tuple[ClassEntry, ...]:
+    """Recall of each class that has samples, for the source and for each format.
+
+    Outputs and targets (class positions [n]) go sample by sample together. Empty for a model that does not
+    classify.
+    """
+    import numpy as np
+
+    truth, old = class_targets(targets), probabilities(spec, before)
+    if truth is None or old is None or len(truth) != len(old):
+        return ()
+    new = {name: probabilities(spec, outputs) for name, outputs in after.items()}
+    rows = []
+    for position in np.unique(truth).tolist():
+        own = truth == position
+        rows.append(
+            ClassEntry(
+                label=label(spec, position),
+                samples=int(own.sum()),
+                before=_recall(old, own, position),
+                after={n: _recall(p, own, position) for n, p in new.items() if p is not None},
+            )
+        )
+    return tuple(rows)
+
+
+def _recall(answers: Any, own: Any, position: int) -> float:
+    return float((answers[own].argmax(axis=1) == position).mean())
