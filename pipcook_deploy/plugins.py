@@ -39,8 +39,12 @@ def model_pass(name: str) -> type["ModelPass"]:
 
 
 def runtimes() -> list[type["Runtime"]]:
-    """Every installed runtime class."""
-    return [_load(RUNTIMES, name, "runtime") for name in names(RUNTIMES)]  # type: ignore[misc]
+    """Every installed runtime class, those that judge a format before those that only check it too."""
+    found: list[type[Runtime]] = [
+        _load(RUNTIMES, name, "runtime")  # type: ignore[misc]
+        for name in names(RUNTIMES)
+    ]
+    return sorted((kind for kind in found if kind.installed()), key=lambda kind: kind.additional)
 
 
 def _points(group: str) -> dict[str, EntryPoint]:

@@ -17,12 +17,18 @@ class Runtime(ABC):
     name: ClassVar[str]
     formats: ClassVar[tuple[str, ...]]
     heavy: ClassVar[bool] = False  # needs TensorFlow in the process
+    additional: ClassVar[bool] = False  # checks a format beside the runtime that judges it
     most_elements: int | None = None  # input elements it is given at most: bounds a slow runtime
 
     @property
     def label(self) -> str:
         """Name of this variant: "tfjs-wasm"."""
         return self.name
+
+    @classmethod
+    def installed(cls) -> bool:
+        """Whether its package is there; only an additional runtime may lack it."""
+        return True
 
     @classmethod
     def variants(cls) -> tuple["Runtime", ...]:

@@ -88,7 +88,7 @@ def run_artifact(
 ) -> Any:
     """Run an artifact in one variant of its runtime and compare; returns a verification as data."""
     built = Artifact.from_json(artifact)
-    runtime = runtime_for(built.model_format).variants()[variant]
+    runtime = checks_for(built.model_format)[variant]
     given = load_tensors(Path(inputs))
     count = _affordable(given, runtime)
     expected = load_tensors(Path(outputs), count)
@@ -134,10 +134,17 @@ def _measure(root: Path, path: Path) -> dict[str, Any]:
 
 
 def runtime_for(model_format: str) -> type[Runtime]:
-    """The runtime class that runs a model format; a missing one is the user's to install."""
+    """The runtime class that judges a model format; a missing one is the user's to install."""
     for runtime in plugins.runtimes():
-        if model_format in runtime.formats:
+        if model_format in runtime.formats and not runtime.additional:
             return runtime
     raise MissingDependencyError(
         f"no installed runtime runs {model_format}", "run: pipcook-deploy plugins"
     )
+
+
+def checks_for(model_format: str) -> list[Runtime]:
+    """Every way to run a model format: the variants of its runtime, then those of additional ones."""
+    judge = runtime_for(model_format)
+    more = (kind for kind in plugins.runtimes() if kind.additional and model_format in kind.formats)
+    return [variant for kind in (judge, *more) for variant in kind.variants()]

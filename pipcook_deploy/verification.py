@@ -14,7 +14,7 @@ from pipcook_deploy.errors import (
 )
 from pipcook_deploy.jobs.workers import WorkerError, Workers
 from pipcook_deploy.manifest import VerificationEntry
-from pipcook_deploy.steps import runtime_for
+from pipcook_deploy.steps import checks_for
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Check:
     @property
     def runtime(self) -> str:
         """Name of the variant: "tfjs-wasm"."""
-        return runtime_for(self.model_format).variants()[self.variant].label
+        return checks_for(self.model_format)[self.variant].label
 
     @property
     def task(self) -> str:
@@ -70,7 +70,7 @@ class Check:
         return VerificationEntry.model_validate(base | answer | {"status": "passed"})
 
     def _call(self, artifact: dict[str, Any], tolerance: Tolerance, workers: Workers) -> Any:
-        runtime = runtime_for(self.model_format)
+        runtime = checks_for(self.model_format)[self.variant]
         arguments = {
             "artifact": artifact,
             "variant": self.variant,
@@ -89,7 +89,7 @@ class Check:
 
 def variants_of(model_format: str) -> range:
     """Numbers of the variants that a format is checked in."""
-    return range(len(runtime_for(model_format).variants()))
+    return range(len(checks_for(model_format)))
 
 
 def joined(errors: list[DeployError]) -> DeployError | None:

@@ -1,5 +1,6 @@
 """ONNX Runtime: runs ONNX artifacts and ONNX sources on the CPU."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -31,26 +32,37 @@ class OnnxRuntime(Runtime):
         """Run a source; its tensor names are the spec's."""
         return _run(model.path, inputs)
 
+    def session(self, artifact: Artifact, threads: int) -> Callable[[Tensors], Tensors]:
+        """Opened once, on `threads` threads."""
+        call = _caller(_session(artifact.file, threads))
+        return lambda inputs: spec_outputs(artifact, call(native_inputs(artifact, inputs)))
+
 
 def _run(path: Path, inputs: Tensors) -> Tensors:
     session = _session(path)
     wanted = session.get_inputs()
     check_inputs(path, [value.name for value in wanted], inputs)
+    fixed = [v.shape[0] for v in wanted if v.shape and isinstance(v.shape[0], int)]
+    return batched(_caller(session), inputs, fixed[0] if fixed else BATCH, exact=bool(fixed))
+
+
+def _caller(session: Any) -> Callable[[Tensors], Tensors]:
+    wanted = session.get_inputs()
     names = [value.name for value in session.get_outputs()]
 
     def call(rows: Tensors) -> Tensors:
         fed = {value.name: _cast(rows[value.name], value.type) for value in wanted}
         return dict(zip(names, session.run(names, fed), strict=True))
 
-    fixed = [v.shape[0] for v in wanted if v.shape and isinstance(v.shape[0], int)]
-    return batched(call, inputs, fixed[0] if fixed else BATCH, exact=bool(fixed))
+    return call
 
 
-def _session(path: Path) -> Any:
+def _session(path: Path, threads: int = 0) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = threads
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except _refusals() as error:
