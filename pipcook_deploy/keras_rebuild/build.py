@@ -18,7 +18,7 @@ def rebuild(model: Any) -> Any:
     import tf_keras
 
     entry = known_options(keras2_entry(entry_of(model)))
-    with tf_keras.utils.custom_object_scope(_activations()):
+    with tf_keras.utils.custom_object_scope(newer_activations()):
         twin = tf_keras.layers.deserialize(entry)
     copy_weights(model, twin)
     return twin
@@ -80,7 +80,7 @@ def _options(class_name: str) -> set[str]:
     return (_COMMON | _SHAPES).union(*(inspect.signature(init).parameters for init in inits))
 
 
-def _activations() -> dict[str, Any]:
+def newer_activations() -> dict[str, Any]:
     """Activations of Keras 3 that Keras 2 lacks; they compute on TensorFlow's tensors all the same."""
     import keras
     import tf_keras
