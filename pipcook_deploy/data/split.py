@@ -21,7 +21,7 @@ class Split:
     `inputs/` holds what `save_tensors` writes: the model's inputs after preprocessing, by their names in
     the spec, batch axis first. `targets.npy` holds what is right: class positions int64 [n], or numbers
     float32 [n, ...]; `objects.json`, for detection, a list with {"boxes": [[y0, x0, y1, x1]], "labels": []} a
-    sample; neither is there when nobody said what is right. `origins.json` says where each sample came from.
+    sample, relative to the picture that the model sees, and "crowd" (0 or 1 a box) where COCO says so; neither is there when nobody said what is right. `origins.json` says where each sample came from.
     """
 
     name: str  # "train", "calibration", "selection", "verdict"
