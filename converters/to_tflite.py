@@ -1,21 +1,27 @@
-"""The TFLite converter: float32, float16, dynamic-range and full int8."""
+"""The TFLite converter: float32, float16, and with integers for weights or for everything."""
 
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import Field
 
 from pipcook_deploy.artifact import Artifact, Binding
 from pipcook_deploy.converter import Converter
+from pipcook_deploy.converters.tflite_calibrate import activation_ranges, load_calibration
+from pipcook_deploy.converters.tflite_float16 import with_half_floats
+from pipcook_deploy.converters.tflite_layers import excluded, read_layers
+from pipcook_deploy.converters.tflite_quantize import Precision as Quantized
+from pipcook_deploy.converters.tflite_quantize import Quantization, quantized
 from pipcook_deploy.converters.tflite_unroll import longest_recurrence, unrolled
 from pipcook_deploy.errors import ConversionError, UnsupportedConversionError
 from pipcook_deploy.keep_source import keep
 from pipcook_deploy.keras_io import load_keras
 from pipcook_deploy.model import Model
+from pipcook_deploy.runtime import Tensors
 from pipcook_deploy.saved_model_io import (
     DEFAULT,
     Serving,
@@ -26,30 +32,53 @@ from pipcook_deploy.saved_model_io import (
 from pipcook_deploy.spec import Details
 
 FILE = "model.tflite"
+SMALL = 1024  # parameters of an operator whose integers would save nothing worth their error
 
 
 class TfliteConverter(Converter):
-    """Writes one `model.tflite` with a signature under the spec's names; a TFLite source is copied."""
+    """Writes one `model.tflite` with a signature under the spec's names.
+
+    A TFLite source is copied, or made smaller if its file is of floats. Every other precision is made from
+    the float32 file: `tflite_layers.layers` tells the names of its operators, `details["excluded"]` of an
+    artifact those that stayed float.
+    """
 
     format: ClassVar[str] = "tflite"
     accepts: ClassVar[tuple[str, ...]] = ("tflite", "keras", "keras_h5", "saved_model")
+    rewrites: ClassVar[bool] = True
 
-    precision: Literal["float32", "float16", "dynamic", "int8"] = Field(
+    precision: Literal["float32", "float16", "dynamic", "int8", "int16x8"] = Field(
         default="float32",
-        description="float16: half the size; dynamic: int8 weights; int8: weights and activations.",
+        description="float16: half the size; dynamic: int8 weights; int8: weights and activations; "
+        "int16x8: int8 weights and int16 activations, slower and nearer to float32.",
     )
     io: Literal["float32", "int8", "uint8"] = Field(
         default="float32", description="Element type of inputs and outputs of an int8 model."
     )
+    exclude: tuple[str, ...] = Field(
+        default=(),
+        description="Operators that stay float: globs over the names of their outputs or weights in the "
+        "float32 file.",
+    )
+    per_channel: bool = Field(
+        default=True,
+        description="A scale for each output channel of a kernel; one for all of it is smaller, and ruins "
+        "kernels whose channels differ in size.",
+    )
+    strip: bool = Field(
+        default=True,
+        description="Leave the names of inner tensors out of a file that is not float32: no runtime reads them.",
+    )
     calibration: Path | None = Field(
         default=None,
-        description="Representative inputs for int8: .npz with one array per input, or .npy for one input.",
+        description="Representative inputs for int8 and int16x8: .npz with one array per input, .npy for "
+        "one input, or a folder of tensors.",
     )
     unroll_limit: int = Field(
         default=16,
         ge=0,
         description="Most steps of an LSTM or GRU that is written out; longer ones stay loops, which are "
-        "smaller but take one sample at a time. int8 writes out any.",
+        "smaller but take one sample at a time. int8 and int16x8 write out any.",
     )
     calibration_samples: int = Field(
         default=200, ge=1, description="Most samples of the calibration set that are used."
@@ -62,28 +91,55 @@ class TfliteConverter(Converter):
         return self.accepts
 
     def needs_tensorflow(self, source_format: str) -> bool:
-        """Not for a copy."""
+        """Not for a TFLite file."""
         return source_format != "tflite"
+
+    def uncompressed(self) -> "TfliteConverter":
+        """float32, whose operators `exclude` names."""
+        changed = {"precision": "float32", "io": "float32", "exclude": (), "calibration": None}
+        return self.model_copy(update=changed)
+
+    def candidates(self) -> tuple["TfliteConverter", ...]:
+        """By size; per-tensor scales are left out: they save little and can ruin a model."""
+        if "precision" in self.model_fields_set:
+            return (self,)
+        precisions = ("dynamic", "int8", "int16x8", "float16")
+        made = (self.model_copy(update={"precision": precision}) for precision in precisions)
+        return (*made, self)
+
+    def without(self, parts: Sequence[str]) -> "TfliteConverter | None":
+        """With more operators left in float."""
+        if self.precision not in get_args(Quantized):
+            return None
+        return self.model_copy(update={"exclude": tuple(dict.fromkeys((*self.exclude, *parts)))})
+
+    def damage_call(self) -> str | None:
+        """Only what has integers suffers from them."""
+        if self.precision not in get_args(Quantized):
+            return None
+        return f"pipcook_deploy.converters.tflite_damage:{self.precision}_damage"
 
     def convert(self, model: Model, into: Path) -> Artifact:
         """Write `model` below `into`.
 
-        Raises `ConversionError` without a calibration set for int8, and for operators that TFLite has not.
+        Raises `ConversionError` without a calibration set for int8 and int16x8, and for operators that TFLite
+        has not.
         """
+        self._check()
+        samples = load_calibration(self.calibration, model.spec) if self._static else None
         if model.format == "tflite":
-            return self._kept(model, into)
-        samples = self._calibration(model) if self.precision == "int8" else None
-        if self.precision != "int8" and self.io != "float32":
-            raise ConversionError(f"tflite: io = {self.io!r} is for precision = 'int8' only")
+            return self._from_tflite(model, samples, into)
         with tempfile.TemporaryDirectory(dir=into) as scratch:
             folder = self._saved_model(model, Path(scratch))
             signature = model.signature if model.format == "saved_model" else None
             native = Model(folder, "saved_model", model.spec, signature=signature)
             with opened_signature(native) as serving:
                 try:
-                    data = self._convert(serving, samples)
+                    data = self._convert(serving)
                 except _LoopError:
-                    data = self._convert(_without_loops(serving, Path(scratch)), samples)
+                    data = self._convert(_without_loops(serving, Path(scratch)))
+        details: Details = {"signature": serving.name, "io": self.io}
+        data, more = self._smaller(data, samples, serving.name)
         (into / FILE).write_bytes(data)
         return Artifact(
             "tflite",
@@ -93,16 +149,51 @@ class TfliteConverter(Converter):
             _bindings(serving.inputs, serving.plain),
             _bindings(serving.outputs, {}),
             precision=self.precision,
-            details={"signature": serving.name, "io": self.io},
+            details=details | more,
         )
 
-    def _kept(self, model: Model, into: Path) -> Artifact:
-        if self.precision != "float32":
+    @property
+    def _static(self) -> bool:
+        return self.precision in ("int8", "int16x8")
+
+    def _check(self) -> None:
+        if self.precision != "int8" and self.io != "float32":
+            raise ConversionError(f"tflite: io = {self.io!r} is for precision = 'int8' only")
+        if self.exclude and self.precision in ("float32", "float16"):
             raise ConversionError(
-                f"tflite: a TFLite source is copied; it cannot be written in {self.precision}",
-                "start from the Keras file or the SavedModel that it was made from",
+                f"tflite: exclude is for quantized models, the precision is {self.precision!r}",
+                "set tflite.precision to dynamic, int8 or int16x8",
             )
-        return keep(model, into, FILE, details={"signature": model.signature})
+
+    def _from_tflite(self, model: Model, samples: Tensors | None, into: Path) -> Artifact:
+        kept = keep(model, into, FILE, details={"signature": model.signature})
+        if self.precision == "float32":
+            return kept
+        data, more = self._smaller(model.path.read_bytes(), samples, model.signature)
+        kept.file.write_bytes(data)
+        details: Details = {"signature": model.signature, "io": self.io}
+        return replace(kept, precision=self.precision, details=details | more)
+
+    def _smaller(
+        self, data: bytes, samples: Tensors | None, signature: str | None
+    ) -> tuple[bytes, Details]:
+        """The file in the wanted precision, and what was done to it."""
+        if self.precision == "float32":
+            return data, {}
+        if self.precision == "float16":
+            return with_half_floats(data, names=not self.strip), {}
+        how = Quantization(self.precision, self.io, self.per_channel, names=not self.strip)
+        found = read_layers(data)
+        wanted = excluded(found, self.exclude)
+        small = {layer.place for layer in found if 0 < layer.parameters < SMALL}
+        floats = wanted if how.static else wanted | small
+        most = self.calibration_samples
+        ranges = {} if samples is None else activation_ranges(data, samples, signature, most)
+        made, left = quantized(data, how, floats, ranges)
+        return made, {
+            "excluded": [row.name for row in found if row.place in left - (floats - wanted)],
+            "per_channel": self.per_channel,
+        }
 
     def _saved_model(self, model: Model, scratch: Path) -> Path:
         """A SavedModel that TFLite can take: recurrences written out, or with a batch of one."""
@@ -113,29 +204,19 @@ class TfliteConverter(Converter):
         keras_model = load_keras(model)
         steps = longest_recurrence(keras_model)
         batch = None
-        if steps is not None and (steps <= self.unroll_limit or self.precision == "int8"):
+        if steps is not None and (steps <= self.unroll_limit or self._static):
             keras_model = unrolled(keras_model)
         elif steps is not None:
             batch = 1
         export_keras(model.with_spec(labels=()), keras_model, scratch, batch)
         return scratch
 
-    def _convert(self, serving: Serving, samples: dict[str, Any] | None) -> bytes:
+    def _convert(self, serving: Serving) -> bytes:
         import tensorflow as tf
 
         converter = tf.lite.TFLiteConverter.from_saved_model(
             str(serving.folder), signature_keys=[serving.name]
         )
-        if self.precision != "float32":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if self.precision == "float16":
-            converter.target_spec.supported_types = [tf.float16]
-        if samples is not None:
-            converter.representative_dataset = self._feed(serving, samples)
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-            kinds = {"float32": tf.float32, "int8": tf.int8, "uint8": tf.uint8}
-            converter.inference_input_type = kinds[self.io]
-            converter.inference_output_type = kinds[self.io]
         try:
             return bytes(converter.convert())
         except (RuntimeError, ValueError) as error:
@@ -146,57 +227,6 @@ class TfliteConverter(Converter):
             if "TensorList" in str(error) or "tensor list" in str(error):
                 raise _LoopError from error
             raise _explained(error) from error
-
-    def _feed(
-        self, serving: Serving, samples: dict[str, Any]
-    ) -> Callable[[], Iterator[tuple[str, dict[str, Any]]]]:
-        count = min(len(next(iter(samples.values()))), self.calibration_samples)
-
-        def generate() -> Iterator[tuple[str, dict[str, Any]]]:
-            for row in range(count):
-                rows = {name: value[row : row + 1] for name, value in samples.items()}
-                yield serving.name, {serving.plain[name]: v for name, v in rows.items()}
-
-        return generate
-
-    def _calibration(self, model: Model) -> dict[str, Any]:
-        import numpy as np
-
-        if self.calibration is None:
-            raise ConversionError(
-                "tflite: int8 needs a calibration set",
-                "set tflite.calibration to an .npz with an array for each input",
-            )
-        try:
-            loaded = np.load(self.calibration, allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise ConversionError(
-                f"{self.calibration}: is not a calibration set: {error}"
-            ) from error
-        specs = {t.name: t for t in model.spec.inputs}
-        if isinstance(loaded, np.ndarray):
-            if len(specs) != 1:
-                raise ConversionError(
-                    f"{self.calibration}: is one array, the model has {len(specs)} inputs",
-                    f"give an .npz with {', '.join(specs)}",
-                )
-            samples = {next(iter(specs)): loaded}
-        else:
-            samples = {name: loaded[name] for name in loaded.files}
-        return {
-            name: _fitting(samples, name, spec, self.calibration) for name, spec in specs.items()
-        }
-
-
-def _fitting(samples: dict[str, Any], name: str, spec: Any, path: Path) -> Any:
-    if name not in samples:
-        raise ConversionError(f"{path}: has no array called {name!r} (found: {', '.join(samples)})")
-    value = samples[name].astype(spec.dtype)
-    if len(value) == 0 or not spec.matches((spec.shape[0] or len(value), *value.shape[1:])):
-        raise ConversionError(
-            f"{path}: {name}: has shape {list(value.shape)}, the model wants {list(spec.shape)}"
-        )
-    return value
 
 
 def _bindings(rows: tuple[tuple[str, Any], ...], names: Mapping[str, str]) -> tuple[Binding, ...]:

@@ -1,6 +1,6 @@
 """LiteRT: runs TFLite artifacts and TFLite sources on the CPU."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,11 +26,10 @@ class LiteRtRuntime(Runtime):
 
     def run_artifact(self, artifact: Artifact, inputs: Tensors) -> Tensors:
         """Run an artifact by its bindings."""
-        signature = artifact.details.get("signature")
-        results = _run(
+        results = run_file(
             artifact.file,
             native_inputs(artifact, inputs),
-            signature if isinstance(signature, str) else None,
+            _signature(artifact),
             {b.tensor: b.dtype for b in artifact.outputs},
         )
         return spec_outputs(artifact, results)
@@ -38,25 +37,64 @@ class LiteRtRuntime(Runtime):
     def run_model(self, model: Model, inputs: Tensors) -> Tensors:
         """Run a source; its names are those of its signature, or of its graph."""
         dtypes = {spec.name: spec.dtype for spec in model.spec.outputs}
-        return _run(model.path, inputs, model.signature, dtypes)
+        return run_file(model.path, inputs, model.signature, dtypes)
+
+    def session(self, artifact: Artifact, threads: int) -> Callable[[Tensors], Tensors]:
+        """One interpreter; a batch that the model does not take goes through it in parts."""
+        signature, dtypes = _signature(artifact), {b.tensor: b.dtype for b in artifact.outputs}
+        graph = LiteRtGraph(artifact.file, signature, dtypes, threads)
+        sizes: dict[int, int] = {}
+
+        def answer(inputs: Tensors) -> Tensors:
+            rows = native_inputs(artifact, inputs)
+            count = len(next(iter(rows.values())))
+            if count not in sizes:
+                sizes[count] = _batch(graph, artifact.file, signature, dtypes, rows, count)
+            size = sizes[count]
+            results = graph(rows) if size == count else batched(graph, rows, size, exact=True)
+            return spec_outputs(artifact, results)
+
+        return answer
 
 
-def _run(path: Path, inputs: Tensors, signature: str | None, dtypes: Mapping[str, str]) -> Tensors:
+def run_file(
+    path: Path, inputs: Tensors, signature: str | None, dtypes: Mapping[str, str]
+) -> Tensors:
+    """Answer any number of samples, by the names of the signature. `dtypes` are those of the interface."""
     graph = LiteRtGraph(path, signature, dtypes)
     check_inputs(path, graph.inputs, inputs)
-    count = len(next(iter(inputs.values())))
-    size = graph.fixed_batch
-    if size is None:
-        size = min(BATCH, count) if _takes_batches(path, signature, dtypes, inputs) else 1
+    size = _batch(graph, path, signature, dtypes, inputs, BATCH)
     return batched(graph, inputs, size, exact=True)
+
+
+def _signature(artifact: Artifact) -> str | None:
+    signature = artifact.details.get("signature")
+    return signature if isinstance(signature, str) else None
+
+
+def _batch(
+    graph: "LiteRtGraph",
+    path: Path,
+    signature: str | None,
+    dtypes: Mapping[str, str],
+    inputs: Tensors,
+    most: int,
+) -> int:
+    """How many samples at once: what the file prescribes, or `most`, or one."""
+    if graph.fixed_batch is not None:
+        return graph.fixed_batch
+    count = min(most, len(next(iter(inputs.values()))))
+    return count if _takes_batches(path, signature, dtypes, inputs, count) else 1
 
 
 class LiteRtGraph:
     """One interpreter: call it with inputs by name, all of one batch size."""
 
-    def __init__(self, path: Path, signature: str | None, dtypes: Mapping[str, str]) -> None:
+    def __init__(
+        self, path: Path, signature: str | None, dtypes: Mapping[str, str], threads: int = 1
+    ) -> None:
         self._path = path
-        self._interpreter = _open(path)
+        self._interpreter = _open(path, threads)
         self.inputs, self.outputs = _tables(self._interpreter, signature)
         self._dtypes = dtypes
         self._shapes: dict[str, tuple[int, ...]] = {}
@@ -98,12 +136,13 @@ class LiteRtGraph:
 
 
 def _takes_batches(
-    path: Path, signature: str | None, dtypes: Mapping[str, str], inputs: Tensors
+    path: Path, signature: str | None, dtypes: Mapping[str, str], inputs: Tensors, count: int
 ) -> bool:
-    """Whether a batch is answered, and like its samples one by one (the first and last are tried)."""
+    """Whether `count` samples are answered like one by one (the first and last of them are tried)."""
     import numpy as np
 
-    count = min(BATCH, len(next(iter(inputs.values()))))
+    if count == 1:
+        return True
     single, many = (LiteRtGraph(path, signature, dtypes) for _ in range(2))
     try:
         together = many({name: value[:count] for name, value in inputs.items()})
@@ -119,11 +158,11 @@ def _takes_batches(
     return True
 
 
-def _open(path: Path) -> Any:
+def _open(path: Path, threads: int) -> Any:
     from ai_edge_litert.interpreter import Interpreter
 
     try:
-        return Interpreter(model_path=str(path), num_threads=1)
+        return Interpreter(model_path=str(path), num_threads=threads)
     except (ValueError, RuntimeError) as error:
         raise SourceError(f"{path}: LiteRT cannot open it: {str(error).splitlines()[0]}") from error
 

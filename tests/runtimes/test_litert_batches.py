@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipcook_deploy.artifact import Artifact, Binding
 from pipcook_deploy.runtimes import litert_runtime
 from pipcook_deploy.runtimes.litert_runtime import LiteRtRuntime
 from pipcook_deploy.sources.graph_sources import load_tflite
@@ -69,3 +70,17 @@ def test_a_fixed_batch_is_run_in_turns(tmp_path, batches):
     path = write(tmp_path, lambda tf, x: tf.tanh(x @ WEIGHTS), (4, 4))
     np.testing.assert_allclose(run(path), np.tanh(X @ WEIGHTS), atol=1e-6)
     assert set(batches) == {4}
+
+
+def test_a_session_answers_like_a_run_whatever_the_batch(tmp_path) -> None:
+    path = write(tmp_path, lambda tf, x: tf.nn.relu(x @ WEIGHTS))
+    model = load_tflite(path, False, None)
+    ins, outs = (
+        tuple(Binding(t.name, t.name, t.dtype, t.shape) for t in tensors)
+        for tensors in (model.spec.inputs, model.spec.outputs)
+    )
+    artifact = Artifact("tflite", "tflite", tmp_path, path.name, ins, outs)
+    answer = LiteRtRuntime().session(artifact, threads=2)
+    for count in (1, 5, 1):
+        expected = LiteRtRuntime().run_artifact(artifact, {"x": X[:count]})
+        np.testing.assert_allclose(answer({"x": X[:count]})["y"], expected["y"], rtol=1e-6)
