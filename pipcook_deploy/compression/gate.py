@@ -1,6 +1,6 @@
 """Refuses what is outside the budget, and says what would have to be relaxed."""
 
-from pipcook_deploy.compression.search import FormatSearch, best_of
+from pipcook_deploy.compression.search import FormatSearch, best_of, is_among
 from pipcook_deploy.errors import BudgetError
 from pipcook_deploy.metrics import metric_called
 
@@ -29,7 +29,7 @@ def refusal(search: FormatSearch, *, has_train: bool) -> BudgetError:
 def _relaxations(search: FormatSearch, needed: float, has_train: bool) -> list[str]:
     """What would let the best candidate in, the likeliest to help first."""
     rows = []
-    if search.converter.uncompressed() not in search.choices:
+    if not is_among(search.converter.uncompressed(), search.choices):
         rows.append(f"leave out convert.{search.format}.precision, so that a search may choose it")
     rows.append(f"set [budget] max_drop = {max(needed, search.budget.max_drop):.4f}")
     if not has_train:

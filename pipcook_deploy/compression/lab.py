@@ -21,7 +21,7 @@ from pipcook_deploy.steps import runtime_for
 from pipcook_deploy.tensors import save_tensors
 
 if TYPE_CHECKING:
-    from pipcook_deploy.data.prepare import PreparedData
+    from pipcook_deploy.data.prepared import PreparedData
 
 MOST_CALIBRATION = 200  # samples that a converter without its own calibration set is given
 JUDGING = "pipcook_deploy.compression.judging"
@@ -121,7 +121,7 @@ class Lab:
         self, variant: Variant, converter: Converter, key: str
     ) -> tuple[dict[str, Any], list[str]]:
         plain = converter.uncompressed()
-        if converter.rewrites and plain != converter and converter.writes() == plain.writes():
+        if converter.rewrites and _text(plain) != _text(converter):
             base = self.build(variant, plain)
             artifact = self._convert(converter, _as_model(base, self.source), key)
             # It is the same graph: what its tensors are called was settled when it was first written.

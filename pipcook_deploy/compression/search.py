@@ -204,7 +204,7 @@ class FormatSearch:
             self._measure(self.base)
 
     def _float_allowed(self) -> bool:
-        return self.converter.uncompressed() in self.choices
+        return is_among(self.converter.uncompressed(), self.choices)
 
     def _explore(self) -> None:
         """Measure some more, so that a report shows what else could be had; the source is always shown."""
@@ -248,6 +248,11 @@ def best_of(search: FormatSearch) -> Trial | None:
     """The one that lost least of those that were refused."""
     tried = [t for t in search.trials if t.selection and t.state == "out of budget"]
     return min(tried, key=lambda t: (_dropped(t), t.cost), default=None)
+
+
+def is_among(converter: Converter, others: Sequence[Converter]) -> bool:
+    """Whether one writes the same, however its options were given."""
+    return any(converter.model_dump() == other.model_dump() for other in others)
 
 
 def _dropped(trial: Trial) -> float:

@@ -17,7 +17,8 @@ from pipcook_deploy.compression.lab import Lab
 from pipcook_deploy.compression.request import CompressionRequest
 from pipcook_deploy.compression.summary import summarize
 from pipcook_deploy.converter import Converter
-from pipcook_deploy.data.prepare import PreparedData, prepare_data
+from pipcook_deploy.data.prepare import prepare_data
+from pipcook_deploy.data.prepared import PreparedData
 from pipcook_deploy.errors import DeployError
 from pipcook_deploy.files import staged_folder
 from pipcook_deploy.jobs.workers import Workers

@@ -9,6 +9,7 @@ from typing import Any
 from pipcook_deploy import plugins
 from pipcook_deploy.compression.candidates import SOURCE, Judged, Trial, Variant
 from pipcook_deploy.compression.lab import Lab
+from pipcook_deploy.compression.model_pass import PassResult
 from pipcook_deploy.compression.options import BudgetOptions
 from pipcook_deploy.compression.request import CompressionRequest
 from pipcook_deploy.errors import CompressionError
@@ -158,12 +159,12 @@ class _Ladder:
             label if start.key == SOURCE else f"{start.label}, {label}",
             replace(result.model, spec=self.lab.source.spec),
             (*start.passes, "prune"),
-            result.details.get("sparsity"),
+            sparsity_of(result),
             result.details,
         )
 
     def _arguments(self, start: Variant, last: Variant, sparsity: float) -> dict[str, Any]:
-        from pipcook_deploy.compression.sensitivity import allocate
+        from pipcook_deploy.compression.allocation import allocate
 
         train = self.lab.data.splits.get("train")
         return {
@@ -194,6 +195,12 @@ class _Ladder:
             )
         )
         return kept
+
+
+def sparsity_of(result: PassResult) -> float | None:
+    """The share of zeros over all kernels, as the pass measured it."""
+    value = result.details.get("sparsity")
+    return float(value) if isinstance(value, int | float) else None
 
 
 _TRAINING = {"epochs", "learning_rate", "batch", "seed"}

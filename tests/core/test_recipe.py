@@ -220,3 +220,54 @@ width = 28
     with pytest.raises(UsageError) as caught:
         check_recipe(read_recipe(_write(tmp_path, text.replace(*change))))
     assert message in caught.value.message
+
+
+COMPRESSED = (
+    GOOD
+    + """
+[data]
+evaluation = "test"
+train = "train"
+[budget]
+max_drop = 0.01
+goal = "latency"
+[[compress]]
+pass = "prune"
+sparsity = 0.8
+[bench]
+seconds = 1
+"""
+)
+
+
+def test_a_compression_is_data_budget_passes_and_bench_together(tmp_path):
+    request = read_recipe(_write(tmp_path, COMPRESSED), ("budget.max_drop=0.02",)).compression
+    assert request.data.evaluation == tmp_path / "test"
+    assert request.data.train == tmp_path / "train"
+    assert (request.budget.max_drop, request.budget.goal) == (0.02, "latency")
+    assert [p.name for p in request.passes] == ["prune"]
+    assert request.bench.seconds == 1
+
+
+def test_without_data_there_is_no_compression(tmp_path):
+    assert read_recipe(_write(tmp_path, GOOD)).compression is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('[data]\nevaluation = "test"\ntrain = "train"', "", "data: the table is missing; [budget] needs it"),
+        ('pass = "prune"', 'pass = "prone"', "compress: 1: pass 'prone' is not known (did you mean 'prune'?)"),
+        ('pass = "prune"', "", "compress: 1: pass None is not known"),
+        ("sparsity = 0.8", "sparsity = 1.8", "compress: 1 (prune): "),
+        ("[[compress]]", "[compress]", "compress: is not a list of tables"),
+        ('goal = "latency"', 'goal = "speed"', "budget: goal: "),
+        ("max_drop = 0.01", "max_drop = -1", "budget: max_drop: "),
+        ("max_drop = 0.01", "sparsities = [0.9, 0.5]", "budget: sparsities: "),
+        ('evaluation = "test"', 'evaluate = "test"', "data: evaluate: is not an option"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_a_compression_are_told_with_their_place(tmp_path, old, new, message):
+    assert old in COMPRESSED
+    mistakes = _mistakes(tmp_path, COMPRESSED.replace(old, new))
+    assert any(message in mistake for mistake in mistakes), mistakes
