@@ -25,6 +25,14 @@ def even_order(classes: Array | None, count: int, seed: int) -> Array:
     return grouped[np.argsort(place, kind="stable")]
 
 
+def interleaved(parts: dict[str, Array]) -> list[tuple[str, int]]:
+    """Name and number of everything in `parts`: each in its own order, all of them moving on evenly."""
+    places = np.concatenate([(np.arange(len(rows)) + 0.5) / len(rows) for rows in parts.values()])
+    names = [name for name, rows in parts.items() for _ in rows]
+    numbers = np.concatenate(list(parts.values()))
+    return [(names[n], int(numbers[n])) for n in np.argsort(places, kind="stable").tolist()]
+
+
 def cut(order: Array, sizes: dict[str, int]) -> dict[str, Array]:
     """Stretches of the given sizes, one after the other."""
     ends = np.cumsum(list(sizes.values()))

@@ -10,6 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from pipcook_deploy.data.division import interleaved
 from pipcook_deploy.data.preparation import Preparation
 from pipcook_deploy.data.source import BadSampleError, Source
 from pipcook_deploy.data.writer import SplitWriter
@@ -50,11 +51,12 @@ def fill(
     """Write the samples `numbers` (by split) into `writers`.
 
     `seen` maps the samples of earlier splits to their split, and learns those of these splits, "train" aside. A
-    sample that looks like one in another of these splits goes there too; one of an earlier split is left out.
+    sample that is equal to one in another of these splits goes there too; one of an earlier split is left out.
+    The splits are filled at the same pace, so that none gets more of the repeated samples than its share.
     Raises `UsageError` as soon as more than `bad_limit` of the samples are bad.
     """
     found = Filled(bad=list(getattr(source, "bad", [])))
-    places = [(name, int(number)) for name, rows in numbers.items() for number in rows]
+    places = interleaved({name: rows for name, rows in numbers.items() if len(rows)})
     allowed = bad_limit * (len(places) + len(found.bad))
     _check(source, found.bad, allowed)
     ready = _in_order(source, preparation, [number for _, number in places])

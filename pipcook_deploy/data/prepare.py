@@ -219,10 +219,13 @@ class _Preparing:
                 f"{found.leaked:,} samples of the {role} data are in another split too: left out of {role}"
             )
         if empty:
-            why = f"{found.leaked:,} are in another split, {len(found.bad):,} are bad"
+            why = (
+                f"{found.leaked:,} are in another split, {len(found.bad):,} are bad, "
+                "and equal samples stay together"
+            )
             raise UsageError(
                 f"[data] {role}: no sample is left for {empty[0]}: {why}",
-                "give data of its own to each role",
+                "give more samples that differ, and other ones to each role",
             )
 
     def _say_missing_classes(self) -> None:
