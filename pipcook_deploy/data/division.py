@@ -25,12 +25,12 @@ def even_order(classes: Array | None, count: int, seed: int) -> Array:
     return grouped[np.argsort(place, kind="stable")]
 
 
-def interleaved(parts: dict[str, Array]) -> list[tuple[str, int]]:
-    """Name and number of everything in `parts`: each in its own order, all of them moving on evenly."""
-    places = np.concatenate([(np.arange(len(rows)) + 0.5) / len(rows) for rows in parts.values()])
-    names = [name for name, rows in parts.items() for _ in rows]
-    numbers = np.concatenate(list(parts.values()))
-    return [(names[n], int(numbers[n])) for n in np.argsort(places, kind="stable").tolist()]
+def interleaved(parts: list[Array]) -> tuple[Array, Array]:
+    """Everything in `parts`, each in its own order, all of them moving on evenly: which part, and what of it."""
+    places = np.concatenate([(np.arange(len(rows)) + 0.5) / max(1, len(rows)) for rows in parts])
+    order = np.argsort(places, kind="stable")
+    part = np.repeat(np.arange(len(parts)), [len(rows) for rows in parts])
+    return part[order], np.concatenate(parts)[order]
 
 
 def cut(order: Array, sizes: dict[str, int]) -> dict[str, Array]:

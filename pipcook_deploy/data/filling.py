@@ -56,28 +56,29 @@ def fill(
     Raises `UsageError` as soon as more than `bad_limit` of the samples are bad.
     """
     found = Filled(bad=list(getattr(source, "bad", [])))
-    places = interleaved({name: rows for name, rows in numbers.items() if len(rows)})
-    allowed = bad_limit * (len(places) + len(found.bad))
+    names = list(numbers)
+    parts, order = interleaved(list(numbers.values()))
+    allowed = bad_limit * (len(order) + len(found.bad))
     _check(source, found.bad, allowed)
-    ready = _in_order(source, preparation, [number for _, number in places])
-    label = " and ".join(numbers)
-    for done, ((name, number), sample) in enumerate(zip(places, ready, strict=True)):
+    ready = _in_order(source, preparation, order)
+    label = " and ".join(names)
+    for done, (part, number, sample) in enumerate(zip(parts, order, ready, strict=True)):
         if done % EVERY == 0:
-            progress(label, done, len(places))
+            progress(label, done, len(order))
         try:
             if isinstance(sample, BadSampleError):
                 raise sample
-            split = seen.get(sample.digest, name)
+            split = seen.get(sample.digest, names[part])
             if split not in writers:
                 found.leaked += 1
                 continue
-            writers[split].append(sample.inputs, sample.target, source.name(number))
+            writers[split].append(sample.inputs, sample.target, source.name(int(number)))
             if split != "train":
                 seen[sample.digest] = split
         except BadSampleError as error:
-            found.bad.append(f"{source.name(number)}: {error.message}")
+            found.bad.append(f"{source.name(int(number))}: {error.message}")
             _check(source, found.bad, allowed)
-    progress(label, len(places), len(places))
+    progress(label, len(order), len(order))
     return found
 
 
@@ -92,16 +93,16 @@ def _check(source: Source, bad: list[str], allowed: float) -> None:
 
 
 def _in_order(
-    source: Source, preparation: Preparation, numbers: list[int]
+    source: Source, preparation: Preparation, numbers: NDArray[Any]
 ) -> Iterator[Ready | BadSampleError]:
     if not source.parallel:
-        yield from (_ready(source, preparation, number) for number in numbers)
+        yield from (_ready(source, preparation, int(number)) for number in numbers)
         return
     waiting: deque[Future[Ready | BadSampleError]] = deque()
     with ThreadPoolExecutor(THREADS) as pool:
         try:
             for number in numbers:
-                waiting.append(pool.submit(_ready, source, preparation, number))
+                waiting.append(pool.submit(_ready, source, preparation, int(number)))
                 if len(waiting) > AHEAD:
                     yield waiting.popleft().result()
             while waiting:

@@ -68,6 +68,11 @@ def open_given(
             f"{role} data: {type(value).__name__} cannot be read",
             "give a path, arrays, an iterable of (input, target), or a tf.data.Dataset",
         )
+    if most is None and _is_endless(value):
+        raise UsageError(
+            f"{role} data: the dataset never ends",
+            f"leave out repeat(), or set [data] {'train_limit' if role == 'train' else 'limit'}",
+        )
     samples = islice(_samples(value, spec, label, role), most)
     return _pooled(samples, role, spec, pool)
 
@@ -93,6 +98,11 @@ def _pooled(
     if not writer.count:
         raise UsageError(f"{role} data: none of {number + 1} samples can be used: {bad[0]}")
     return PooledSource(writer.split(), kind, f"{role} data from Python", bad)
+
+
+def _is_endless(value: Any) -> bool:
+    """Whether a `tf.data.Dataset` says so itself: its cardinality is then -1."""
+    return hasattr(value, "cardinality") and int(value.cardinality()) == -1
 
 
 def _again(first: Any, rest: Iterator[Any]) -> Iterator[Any]:

@@ -202,5 +202,7 @@ def test_a_tensorflow_dataset(tmp_path):
     x, y = _drawn()
     expected = prepared(tabular(), tmp_path / "out", {"evaluation": (x, y)}).sha256
     dataset = tf.data.Dataset.from_tensor_slices((x, y))
+    with pytest.raises(UsageError, match="the dataset never ends"):
+        prepared(tabular(), tmp_path / "out", {"evaluation": dataset.repeat()})
     for form in (dataset, dataset.batch(16)):
         assert prepared(tabular(), tmp_path / "out", {"evaluation": form}).sha256 == expected
