@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pipcook_deploy.report.drawing import CARD, INK, LINE, MARKERS, SERIES, SOFT, drawn
 from pipcook_deploy.report.entries import BenchEntry, CandidateEntry, ClassEntry, LayerEntry, Report
 from pipcook_deploy.report.words import amount, format_name, metric_name, milliseconds, signed, size
+from pipcook_deploy.text import printable
 
 WIDTH, HEIGHT = 4.6, 3.5  # inches: two beside each other on a desk, one on a phone, both legible
 MOST_CLASSES = 25
@@ -36,7 +37,7 @@ def class_changes(report: Report, classes: Sequence[ClassEntry]) -> str | None:
             if found:
                 places, changes = zip(*found, strict=True)
                 points = [100 * change for change in changes]
-                axes.plot(points, places, linestyle="", label=format_name(name), **look)
+                axes.plot(points, places, linestyle="", label=_short(format_name(name)), **look)
         axes.set_yticks(range(len(rows)), [_short(row.label) for row in rows])
         axes.invert_yaxis()
         axes.set_xlabel("change of right answers, points")
@@ -64,7 +65,7 @@ def bench_bars(bench: Sequence[BenchEntry]) -> str | None:
         axes.invert_yaxis()
         axes.set_xlim(left=0)
         axes.grid(visible=False, axis="y")
-        axes.set_xlabel("milliseconds an answer: median (bar), 95th percentile (line)")
+        axes.set_xlabel("milliseconds: median (bar) to p95 (line)")
         _legend(axes)
 
     return drawn("bench", 5.4, 1.1 + 0.24 * len(rows), draw)
@@ -82,6 +83,7 @@ def histogram(layer: LayerEntry, number: int) -> str | None:
         axes.set_yscale("symlog", linthresh=1)
         axes.set_ylim(bottom=0)
         axes.set_yticks([])
+        axes.set_yticks([], minor=True)
         low = min(before.edges[0], after.edges[0])
         high = max(before.edges[-1], after.edges[-1])
         axes.set_xticks([low, 0, high] if low < 0 < high else [low, high])
@@ -115,7 +117,7 @@ def _trade_off(axes: Any, report: Report, shown: list[CandidateEntry], cost: Cos
     outside = sum(_change(c) * scale < floor for c in shown)
     for name, look in series(report).items():
         own = [c for c in shown if c.format == name]
-        _points(axes, own, cost, scale, floor, format_name(name), look)
+        _points(axes, own, cost, scale, floor, _short(format_name(name)), look)
         if cost == "wire_size":
             _front(axes, own, scale, floor, look)
     winners = [c for c in shown if report.winners.get(c.format) == c.id]
@@ -136,7 +138,9 @@ def _trade_off(axes: Any, report: Report, shown: list[CandidateEntry], cost: Cos
     if outside:
         axes.text(0.01, 0.015, f"▾ {outside} far worse", transform=axes.transAxes, fontsize=8)
     unit = "points" if report.unit == "%" else report.unit
-    axes.set_ylabel(f"{metric_name(report.metric)}, change" + (f" in {unit}" if unit else ""))
+    axes.set_ylabel(
+        f"{_short(metric_name(report.metric))}, change" + (f" in {unit}" if unit else "")
+    )
     axes.yaxis.set_major_formatter(lambda value, _: signed(round(value, 6)))
     _cost_axis(axes, cost, [getattr(c, cost) for c in shown])
     _legend(axes)
@@ -221,10 +225,11 @@ def _legend(axes: Any) -> None:
         )
 
 
-def _short(label: str) -> str:
-    return label if len(label) <= 24 else label[:23] + "…"
+def _short(text: str, most: int = 24) -> str:
+    shown = printable(text)
+    return shown if len(shown) <= most else shown[: most - 1] + "…"
 
 
 def _bench_label(row: BenchEntry, batches: bool) -> str:
     more = f", {row.threads} threads, batch {row.batch}" if batches else ""
-    return f"{format_name(row.format)} {row.precision} · {row.runtime}{more}"
+    return _short(f"{format_name(row.format)} {row.precision} · {row.runtime}{more}", 48)

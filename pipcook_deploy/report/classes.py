@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pipcook_deploy.report.answers import class_targets, label, probabilities
+from pipcook_deploy.report.answers import Answers, class_targets, label, read_answers
 from pipcook_deploy.report.entries import ClassEntry
 from pipcook_deploy.runtime import Tensors
 from pipcook_deploy.spec import ModelSpec
@@ -19,10 +19,10 @@ def class_table(
     """
     import numpy as np
 
-    truth, old = class_targets(targets), probabilities(spec, before)
-    if truth is None or old is None or len(truth) != len(old):
+    truth, old = class_targets(targets), read_answers(spec, before)
+    if truth is None or old is None or len(truth) != len(old.positions):
         return ()
-    new = {name: probabilities(spec, outputs) for name, outputs in after.items()}
+    new = {name: read_answers(spec, outputs) for name, outputs in after.items()}
     rows = []
     for position in np.unique(truth).tolist():
         own = truth == position
@@ -37,5 +37,5 @@ def class_table(
     return tuple(rows)
 
 
-def _recall(answers: Any, own: Any, position: int) -> float:
-    return float((answers[own].argmax(axis=1) == position).mean())
+def _recall(answers: Answers, own: Any, position: int) -> float:
+    return float((answers.positions[own] == position).mean())

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from pipcook_deploy.data.split import Split
-from pipcook_deploy.report.answers import class_targets, label, probabilities
+from pipcook_deploy.report.answers import Answers, class_targets, label, read_answers
 from pipcook_deploy.report.entries import FlipCounts, FlipEntry
 from pipcook_deploy.report.pictures import Pictures
 from pipcook_deploy.runtime import Tensors
 from pipcook_deploy.spec import ModelSpec
 
 LONGEST_TEXT = 400  # characters of an excerpt
+CLASSIFYING = ("image-classification", "text-classification")
 LOST, MENDED, OTHER = range(3)
 
 
@@ -66,39 +67,39 @@ class _Flip:
     change: float
     truth: int | None
     old: int
-    old_score: float
+    old_score: float | None
     new: int
-    new_score: float
+    new_score: float | None
 
 
 def _flips(
     spec: ModelSpec, split: Split, rows: Sequence[int], before: Tensors, after: Tensors
 ) -> list[_Flip]:
     """Every one, in order. None for a model that does not classify."""
-    was, now = probabilities(spec, before), probabilities(spec, after)
-    if was is None or now is None or was.shape != now.shape:
-        return []
+    was, now = read_answers(spec, before), read_answers(spec, after)
     targets = class_targets(split.targets())
-    found = []
-    for place in (was.argmax(axis=1) != now.argmax(axis=1)).nonzero()[0].tolist():
-        row = int(rows[place])
-        truth = None if targets is None else int(targets[row])
-        found.append(_flip(row, truth, was[place], now[place]))
+    told = targets is not None or spec.labels or spec.task in CLASSIFYING
+    if was is None or now is None or was.shares.shape != now.shares.shape or not told:
+        return []
+    places = (was.positions != now.positions).nonzero()[0].tolist()
+    found = [_flip(place, rows[place], targets, was, now) for place in places]
     return sorted(found, key=lambda flip: (flip.kind, -flip.change, flip.row))
 
 
-def _flip(row: int, truth: int | None, was: Any, now: Any) -> _Flip:
-    old, new = int(was.argmax()), int(now.argmax())
-    swing = (was[old] - was[new]) - (now[old] - now[new])
+def _flip(place: int, row: int, targets: Any, was: Answers, now: Answers) -> _Flip:
+    truth = None if targets is None else int(targets[row])
+    old, new = int(was.positions[place]), int(now.positions[place])
+    before, after = was.shares[place], now.shares[place]
+    swing = (before[old] - before[new]) - (after[old] - after[new])
     return _Flip(
-        row=row,
+        row=int(row),
         kind=LOST if truth == old else MENDED if truth == new else OTHER,
         change=round(float(swing), 9),
         truth=truth,
         old=old,
-        old_score=round(float(was[old]), 6),
+        old_score=round(float(before[old]), 6) if old >= 0 else None,
         new=new,
-        new_score=round(float(now[new]), 6),
+        new_score=round(float(after[new]), 6) if new >= 0 else None,
     )
 
 

@@ -138,4 +138,7 @@ def _keys(rows: Iterable[dict[str, Any]]) -> list[str]:
 
 
 def _shown(value: Any) -> Any:
-    return printable(value) if isinstance(value, str) else value
+    """A text without control characters; a percent sign stays on the line of its number."""
+    return (
+        printable(value).replace(" %", "\N{NO-BREAK SPACE}%") if isinstance(value, str) else value
+    )

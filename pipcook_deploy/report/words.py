@@ -6,10 +6,6 @@ FORMATS = {
     "tfjs": "TF.js", "onnx": "ONNX", "tflite": "TFLite", "saved_model": "SavedModel", "keras_h5": "Keras HDF5",
     "openvino": "OpenVINO",
 }  # fmt: skip
-METRICS = {
-    "accuracy": "accuracy", "top5": "top-5 accuracy", "top_5": "top-5 accuracy", "macro_f1": "macro F1",
-    "map50": "mAP@0.5", "map_50": "mAP@0.5", "map": "mAP@0.5:0.95", "mae": "MAE", "rmse": "RMSE", "psnr": "PSNR",
-}  # fmt: skip
 MINUS = "\N{MINUS SIGN}"
 MISSING = "–"
 
@@ -20,8 +16,10 @@ def format_name(name: str) -> str:
 
 
 def metric_name(name: str) -> str:
-    """ "macro_f1" -> "macro F1"; a name that is not known stays."""
-    return METRICS.get(name, name)
+    """ "top5" -> "top-5 accuracy"; a name that is not known stays."""
+    from pipcook_deploy.metrics import METRICS
+
+    return METRICS[name].title if name in METRICS else name
 
 
 def size(count: int | None) -> str:
@@ -67,14 +65,19 @@ def level(value: float | None, unit: str) -> str:
         return MISSING
     if unit == "%":
         return f"{value * 100:.1f} %"
-    return f"{value:.4g} {unit}".strip()
+    return with_unit(f"{value:.4g}", unit)
+
+
+def with_unit(number: str, unit: str) -> str:
+    """ "32.1" -> "32.1 dB". A unit in brackets is a remark, which is not said with each number."""
+    return number if not unit or unit.startswith("(") else f"{number} {unit}"
 
 
 def change(value: float, unit: str) -> str:
     """A signed difference of the metric: -0.002 -> "−0.2 points" where the unit is "%"."""
     if unit == "%":
         return f"{signed(value * 100)} points"
-    return f"{signed(value, '.4g')} {unit}".strip()
+    return with_unit(signed(value, ".4g"), unit)
 
 
 def change_interval(interval: IntervalEntry, unit: str) -> str:
@@ -95,7 +98,7 @@ def amount(value: float, unit: str) -> str:
     """A difference without its sign: 0.005 -> "0.5 points"."""
     if unit == "%":
         return f"{value * 100:.3g} points"
-    return f"{value:.4g} {unit}".strip()
+    return with_unit(f"{value:.4g}", unit)
 
 
 def percent(share: float | None, digits: int = 1) -> str:

@@ -105,7 +105,8 @@ def _candidates(rng):
                 number += 1
     collapsed = rows[-1].model_copy(
         update={"id": "tflite-9", "model": "per-tensor", "score": interval(0.31, 0.013),
-                "drop": interval(0.611, 0.013), "verdict": "out of budget"}
+                "drop": interval(0.611, 0.013), "verdict": "out of budget",
+                "proof": None}
     )  # fmt: skip
     failed = CandidateEntry(
         id="tflite-10", format="tflite", model="source", precision="int16x8", verdict="failed",
