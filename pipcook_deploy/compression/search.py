@@ -16,9 +16,6 @@ from pipcook_deploy.compression.options import BudgetOptions
 from pipcook_deploy.converter import Converter
 from pipcook_deploy.errors import CompressionError, ConversionError, DeployError
 
-# The selection split is one draw of the data: a candidate must keep the budget with a standard error to spare, or
-# the verdict, on another draw, would refuse every other choice.
-MARGIN = 1.0
 STANDARD_ERRORS = 1.96  # in half a 95 % interval
 MOST_VERDICTS = 5  # the more often the verdict split is asked, the less it proves
 MOST_REPAIRS = 6  # of one candidate: 1, 2, 4 ... parts in float32
@@ -147,21 +144,29 @@ class FormatSearch:
     def _judge(self, trial: Trial) -> None:
         build = _built(trial)
         trial.selection = self.lab.judge(build, "selection")
-        if not self._keeps(trial.selection, MARGIN if trial is not self._base else 0):
+        if not self._promises(trial.selection) and trial is not self._base:
             trial.state = "out of budget"
             trial.reason = f"{self._drop(trial.selection)} on the selection split"
             return
         trial.verdict = self.lab.judge(build, "verdict")
         self.verdicts += 1
-        if self._keeps(trial.verdict, 0):
+        if self._keeps(trial.verdict.drop.value):
             trial.state = "winner"
         else:
             trial.state = "out of budget"
             trial.reason = f"{self._drop(trial.verdict)} on the verdict split"
 
-    def _keeps(self, judged: Judged, margin: float) -> bool:
+    def _promises(self, judged: Judged) -> bool:
+        """Whether it keeps the budget with a standard error to spare, but for half of the budget at most.
+
+        The selection split is one draw of the data. Without a margin the verdict, on another draw, would refuse
+        every other choice; on a small split the margin would leave nothing to choose.
+        """
         error = (judged.drop.high - judged.drop.low) / 2 / STANDARD_ERRORS
-        return judged.drop.value + margin * error <= self.budget.max_drop + 1e-12
+        return self._keeps(judged.drop.value + min(error, self.budget.max_drop / 2))
+
+    def _keeps(self, drop: float) -> bool:
+        return drop <= self.budget.max_drop + 1e-12
 
     def _repair(self, trial: Trial) -> None:
         """The same candidate with twice as many of its most harmful parts left in float32."""
@@ -224,7 +229,7 @@ class FormatSearch:
         except DeployError as error:
             trial.state, trial.reason = "failed", error.message.splitlines()[0]
         else:
-            fits = self._keeps(trial.selection, MARGIN)
+            fits = self._promises(trial.selection)
             trial.state = "in budget" if fits else "out of budget"
         trial.seconds += monotonic() - started
         self.tell(f"{self.format}: {self._outcome(trial)}", self._measured(), None)

@@ -130,6 +130,11 @@ def test_a_standard_error_is_kept_to_spare_on_the_selection_split():
     assert search(lab).run().precision == "int8"
 
 
+def test_the_margin_leaves_half_of_a_small_budget():
+    lab = FakeLab(SIZES, {("source", "int8", 0): (0.0004, 0.0)})
+    assert search(lab, max_drop=0.001).run().precision == "int8"
+
+
 def test_the_verdict_split_may_refuse_what_the_selection_split_let_through():
     found = search(FakeLab(SIZES, {("source", "int8", 0): (0.0, 0.006)}))
     assert found.run().precision == "half"
