@@ -1,6 +1,6 @@
 """The ONNX converter: SavedModel -> tf2onnx, in this process, under the spec's names; and int8 of both."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -23,12 +23,14 @@ from pipcook_deploy.spec import Details, TensorSpec
 
 NEWEST_BY_TF2ONNX = 18  # it writes nothing newer; later sets are reached by onnx.version_converter
 FILE = "model.onnx"
+DAMAGE = {"int8": "node_damage", "int8_weights": "weight_damage"}
 
 
 class OnnxConverter(LowerOptions, Converter):
     """Writes one `model.onnx`; an ONNX source is copied, its external data too, unless it is to be smaller."""
 
     format: ClassVar[str] = "onnx"
+    rewrites: ClassVar[bool] = True
     accepts: ClassVar[tuple[str, ...]] = ("onnx", "saved_model")
 
     opset: int = Field(
@@ -48,6 +50,30 @@ class OnnxConverter(LowerOptions, Converter):
     calibration_samples: int = Field(
         default=200, ge=1, description="Most samples of the calibration set that are used."
     )
+
+    def uncompressed(self) -> "OnnxConverter":
+        """float32, whose nodes `exclude` names."""
+        changed = {"precision": "float32", "exclude": (), "calibration": None}
+        return self.model_copy(update=changed)
+
+    def candidates(self) -> tuple["OnnxConverter", ...]:
+        """By size; scales for whole tensors are left out: they save little and can ruin a model."""
+        if "precision" in self.model_fields_set:
+            return (self,)
+        precisions = ("int8_weights", "int8", "float16")
+        made = (self.model_copy(update={"precision": precision}) for precision in precisions)
+        return (*made, self)
+
+    def without(self, parts: Sequence[str]) -> "OnnxConverter | None":
+        """With more nodes left in float."""
+        if self.precision not in DAMAGE:
+            return None
+        return self.model_copy(update={"exclude": tuple(dict.fromkeys((*self.exclude, *parts)))})
+
+    def damage_call(self) -> str | None:
+        """Only what has integers suffers from them."""
+        name = DAMAGE.get(self.precision)
+        return name and f"pipcook_deploy.converters.onnx_quantize.damage:{name}"
 
     def needs_tensorflow(self, source_format: str) -> bool:
         """Not for an ONNX source."""

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from pipcook_deploy.converters.onnx_quantize.batch_norm import fold_batch_norms
 from pipcook_deploy.converters.onnx_quantize.graph import name_nodes, opset
 from pipcook_deploy.errors import ConversionError
 
@@ -28,6 +29,8 @@ def load_float(path: Path) -> Any:
         proto = _raised(proto, path)
     proto.ir_version = max(proto.ir_version, 7)
     _constants_are_no_inputs(proto)
+    name_nodes(proto)  # before nodes are joined: users know these names
+    fold_batch_norms(proto)
     return infer_shapes(_simplified(proto))
 
 

@@ -15,6 +15,7 @@ from pipcook_deploy.converters.onnx_quantize.weights_only import store_weights
 from pipcook_deploy.errors import ConversionError
 from pipcook_deploy.options import Options
 from pipcook_deploy.spec import Details
+from pipcook_deploy.text import did_you_mean
 
 Precision = Literal["float32", "int8", "int8_weights", "float16"]
 PAIRS = ("QuantizeLinear", "DequantizeLinear")
@@ -60,6 +61,7 @@ def lower(proto: Any, options: LowerOptions, samples: dict[str, Any] | None) -> 
     that precision.
     """
     proto = infer_shapes(proto)
+    _check_names(proto, options.exclude)
     if options.precision == "int8":
         lowered, details = _int8(proto, options, samples or {})
     elif options.precision == "int8_weights":
@@ -74,6 +76,15 @@ def lower(proto: Any, options: LowerOptions, samples: dict[str, Any] | None) -> 
         lowered, details = _float16(proto, options), {}
     _tidy(lowered)
     return lowered, {"precision": options.precision, "float": list(_in_float(lowered)), **details}
+
+
+def _check_names(proto: Any, exclude: tuple[str, ...]) -> None:
+    names = [str(node.name) for node in proto.graph.node]
+    for pattern in exclude:
+        if not any(excluded(name, (pattern,)) for name in names):
+            raise ConversionError(
+                f"onnx.exclude: no node is called {pattern!r}{did_you_mean(pattern, names)}"
+            )
 
 
 def _int8(proto: Any, options: LowerOptions, samples: dict[str, Any]) -> tuple[Any, Details]:

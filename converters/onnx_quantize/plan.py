@@ -43,7 +43,7 @@ def candidates(edges: Edges) -> list[Any]:
 
 def excluded(name: str, globs: tuple[str, ...]) -> bool:
     """Whether a node's name is one of those to stay in float."""
-    return any(fnmatchcase(name, pattern) for pattern in globs)
+    return any(pattern == name or fnmatchcase(name, pattern) for pattern in globs)
 
 
 def make_plan(edges: Edges, exclude: tuple[str, ...] = (), *, symmetric: bool = False) -> Plan:

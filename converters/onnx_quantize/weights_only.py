@@ -98,12 +98,18 @@ def _gather(edges: Edges, node: Any) -> dict[int, Axis]:
     return {0: -1} if rows else {}
 
 
+def _carried(edges: Edges, node: Any) -> dict[int, Axis]:
+    """Matrices that a loop is given: TensorFlow's recurrences read their weights so."""
+    return {n: 1 for n, name in enumerate(node.input) if n > 1 and edges.rank(name) == 2}
+
+
 _AXES: dict[str, Callable[[Edges, Any], dict[int, Axis]]] = {
     "Conv": lambda edges, node: {1: 0},
     "ConvTranspose": lambda edges, node: {1: 1 if attribute(node, "group", 1) == 1 else None},
     "Gemm": lambda edges, node: {1: 0 if attribute(node, "transB", 0) else 1},
     "MatMul": _product,
     "Gather": _gather,
+    "Loop": _carried,
     "LSTM": lambda edges, node: {1: 1, 2: 1},
     "GRU": lambda edges, node: {1: 1, 2: 1},
     "RNN": lambda edges, node: {1: 1, 2: 1},

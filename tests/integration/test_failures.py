@@ -134,7 +134,7 @@ def test_tolerances_come_from_the_recipe(source, tmp_path, tolerance, passes, ca
     )
     assert main(["run", str(recipe)]) == (0 if passes else 5)
     if passes:
-        (verification,) = Bundle.open(tmp_path / "bundle").manifest.artifacts[0].verification
+        verification, *_ = Bundle.open(tmp_path / "bundle").manifest.artifacts[0].verification
         assert verification.tolerance == Tolerance(**tolerance)
         assert verification.outputs[1].max_abs == pytest.approx(bad_plugins.OFF_BY, abs=1e-5)
         assert main(["verify", str(tmp_path / "bundle")]) == 0, "its own tolerance is kept"

@@ -17,6 +17,7 @@ import pytest
 from pipcook_deploy.bundle import Bundle
 from pipcook_deploy.manifest import SCHEMA
 from pipcook_deploy.preprocess.execute import prepare_batch
+from pipcook_deploy.runtimes.openvino_runtime import OpenVinoRuntime
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "fashion-mnist"
@@ -91,7 +92,8 @@ class TestExample:
             assert artifact.largest_difference <= 1e-4
             assert {row.status for row in artifact.verification} == {"passed"}
         runtimes = [row.runtime for artifact in manifest.artifacts for row in artifact.verification]
-        assert runtimes == ["tfjs-cpu", "tfjs-wasm", "onnxruntime"]
+        more = ["openvino"] if OpenVinoRuntime.installed() else []
+        assert runtimes == ["tfjs-cpu", "tfjs-wasm", "onnxruntime", *more]
 
     def test_the_manifest_obeys_the_schema(self, bundle):
         data = json.loads((bundle.path / "manifest.json").read_text())
