@@ -117,6 +117,8 @@ def _trade_off(axes: Any, report: Report, shown: list[CandidateEntry], cost: Cos
     outside = sum(_change(c) * scale < floor for c in shown)
     for name, look in series(report).items():
         own = [c for c in shown if c.format == name]
+        if not own:
+            continue
         _points(axes, own, cost, scale, floor, _short(format_name(name)), look)
         if cost == "wire_size":
             _front(axes, own, scale, floor, look)

@@ -47,9 +47,15 @@ class Outcome:
 
 
 def outcomes(report: Report) -> tuple[Outcome, ...]:
-    """Of every format that was tried, in the order of the report."""
-    formats = dict.fromkeys([*(c.format for c in report.candidates), *report.winners, *report.why])
-    return tuple(_outcome(report, name) for name in formats)
+    """Of every format that was asked for, in the order of the candidates.
+
+    Those have a winner or a reason; a candidate of another format is a step on the way, a model not written yet.
+    """
+    asked = {*report.winners, *report.why}
+    tried = [c.format for c in report.candidates if c.format in asked or not asked]
+    return tuple(
+        _outcome(report, name) for name in dict.fromkeys([*tried, *report.winners, *report.why])
+    )
 
 
 def sentence(outcome: Outcome, report: Report) -> str:

@@ -3,7 +3,7 @@
 from pipcook_deploy.report.entries import IntervalEntry
 
 FORMATS = {
-    "tfjs": "TF.js", "onnx": "ONNX", "tflite": "TFLite", "saved_model": "SavedModel", "keras_h5": "Keras HDF5",
+    "tfjs": "TF.js", "onnx": "ONNX", "tflite": "TFLite", "saved_model": "SavedModel", "keras_h5": "Keras HDF5", "keras": "Keras",
     "openvino": "OpenVINO",
 }  # fmt: skip
 MINUS = "\N{MINUS SIGN}"

@@ -126,6 +126,18 @@ def test_of_an_error_the_change_goes_the_other_way():
     assert Outline(page(changed))
 
 
+def test_a_step_on_the_way_is_a_candidate_and_no_outcome():
+    report = small()
+    step = report.candidates[0].model_copy(
+        update={"id": "model-1", "format": "keras", "wire_size": None, "size": None}
+    )
+    more = report.model_copy(update={"candidates": (*report.candidates, step)})
+    assert [o.format for o in outcomes(more)] == [o.format for o in outcomes(report)]
+    html = page(more)
+    assert "model-1" in Outline(html).said()
+    assert ">Keras</text>" not in html  # no empty entry in a legend
+
+
 def test_every_section_is_there_with_its_numbers(report, outline):
     assert [text for tag, text in outline.headings if tag in ("h1", "h2")] == [
         "Compression of fashion-mnist 1.2.0", "Before and after", "What accuracy costs", "Class by class",
