@@ -7,7 +7,7 @@ from typing import Any
 from pipcook_deploy.artifact import Artifact, Binding
 from pipcook_deploy.errors import ConversionError
 from pipcook_deploy.formats.tfjs_model import TfjsModel, read_model, write_model
-from pipcook_deploy.formats.tfjs_weights import Encoded, Spec, Weight
+from pipcook_deploy.formats.tfjs_weights import Encoded, Spec, Storage, Weight, coarser
 from pipcook_deploy.model import Model
 from pipcook_deploy.spec import TensorSpec
 
@@ -20,7 +20,7 @@ def copy_graph(
     into: Path,
     *,
     precision: str,
-    precision_of: Callable[[str, int], str],
+    precision_of: Callable[[str, int], Storage],
     shard_size: int,
 ) -> Artifact:
     """Copy the graph-model `model`; a weight keeps its bytes unless `precision_of` asks for fewer.
@@ -57,15 +57,12 @@ def copy_graph(
 
 
 def _kept(
-    source: TfjsModel, spec: Spec, precision_of: Callable[[str, int], str]
+    source: TfjsModel, spec: Spec, precision_of: Callable[[str, int], Storage]
 ) -> Weight | Encoded:
     name = spec["name"]
-    floats = spec["dtype"] == "float32"
-    wanted = precision_of(name, len(spec["shape"])) if floats else "float32"
-    stored = spec.get("quantization", {}).get("dtype", "float32")
-    if wanted in ("float32", stored):  # widening what is quantized would add bytes, no precision
-        return source.weights.encoded(name)
-    return Weight(name, source.weights[name])
+    if coarser(spec, precision_of(name, len(spec["shape"]))):
+        return Weight(name, source.weights[name])
+    return source.weights.encoded(name)
 
 
 def _bindings(source: TfjsModel, specs: Iterable[TensorSpec], side: str) -> tuple[Binding, ...]:

@@ -15,7 +15,7 @@ from pipcook_deploy.converters.tfjs.simplify import TFJS_TYPES, share_constants,
 from pipcook_deploy.converters.tfjs.tf_graph import Interface, load_graph, optimize
 from pipcook_deploy.errors import UnsupportedConversionError
 from pipcook_deploy.formats.tfjs_model import write_model
-from pipcook_deploy.formats.tfjs_weights import Weight
+from pipcook_deploy.formats.tfjs_weights import Storage, Weight
 from pipcook_deploy.model import Model
 
 GENERATED_BY = "pipcook-deploy"
@@ -31,7 +31,7 @@ def write_graph(
     into: Path,
     *,
     precision: str,
-    precision_of: Callable[[str, int], str],
+    precision_of: Callable[[str, int], Storage],
     shard_size: int,
     unroll_limit: int,
 ) -> Artifact:

@@ -15,12 +15,12 @@ from pipcook_deploy.converters.tfjs.layers_topology import (
 from pipcook_deploy.converters.tfjs.layers_weights import model_weights
 from pipcook_deploy.errors import SourceError, UnsupportedConversionError
 from pipcook_deploy.formats.tfjs_model import TfjsModel, read_model, write_model
-from pipcook_deploy.formats.tfjs_weights import Encoded, Weight
+from pipcook_deploy.formats.tfjs_weights import Encoded, Storage, Weight, coarser
 from pipcook_deploy.model import Model
 from pipcook_deploy.spec import TensorSpec
 
 GENERATED_BY = "pipcook-deploy"
-Precisions = Callable[[str, int], str]
+Precisions = Callable[[str, int], Storage]
 
 
 def write_layers(
@@ -119,12 +119,10 @@ def _from_tfjs(
 def _kept(source: TfjsModel, spec: dict[str, Any], precision_of: Precisions) -> Weight | Encoded:
     """The stored bytes, unless a precision is asked for that would make them smaller."""
     name = spec["name"]
-    wanted = precision_of(name, len(spec["shape"])) if spec["dtype"] == "float32" else "float32"
-    stored = spec.get("quantization", {}).get("dtype", "float32")
-    if wanted in ("float32", stored):  # to widen quantized values would add bytes and no precision
-        encoded = source.weights.encoded(name)
-        return Encoded({k: v for k, v in encoded.spec.items() if k != "group"}, encoded.data)
-    return Weight(name, source.weights[name])
+    if coarser(spec, precision_of(name, len(spec["shape"]))):
+        return Weight(name, source.weights[name])
+    encoded = source.weights.encoded(name)
+    return Encoded({k: v for k, v in encoded.spec.items() if k != "group"}, encoded.data)
 
 
 def _bindings(specs: Iterable[TensorSpec], names: list[str]) -> tuple[Binding, ...]:

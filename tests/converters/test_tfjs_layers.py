@@ -9,6 +9,7 @@ from pipcook_deploy.converters.tfjs.layers_check import check_layer
 from pipcook_deploy.converters.tfjs.layers_writer import write_layers
 from pipcook_deploy.errors import UnsupportedConversionError
 from pipcook_deploy.formats.tfjs_model import read_model
+from pipcook_deploy.formats.tfjs_weights import Storage
 from pipcook_deploy.model import Model
 from pipcook_deploy.runtimes.tfjs_node import TfjsNodeRuntime
 from tests import keras_made, tfjs_made, zoo
@@ -27,7 +28,7 @@ def convert(model: Model, into: Path, precision: str = "float32") -> Artifact:
         model,
         into,
         precision=precision,
-        precision_of=lambda name, rank: precision if rank >= 2 else "float32",
+        precision_of=lambda name, rank: Storage(precision if rank >= 2 else "float32"),
         shard_size=1 << 20,
     )
 
