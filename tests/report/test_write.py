@@ -72,12 +72,13 @@ def small(**changes):
     return made_report(pictures=1, layers=2).model_copy(update=changes)
 
 
-def test_both_files_are_written_and_the_page_can_be_made_again(report, html, tmp_path):
+def test_both_files_are_written_and_the_page_can_be_made_again(tmp_path):
+    report = small()
     write_report(report, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.json"]
     assert load(tmp_path / "report.json") == report
     render(tmp_path / "report.json", tmp_path / "again.html")
-    assert (tmp_path / "again.html").read_text() == html == (tmp_path / "report.html").read_text()
+    assert (tmp_path / "again.html").read_bytes() == (tmp_path / "report.html").read_bytes()
 
 
 def test_a_page_of_this_size_stays_below_a_megabyte(html):
@@ -129,7 +130,7 @@ def test_of_an_error_the_change_goes_the_other_way():
 def test_a_step_on_the_way_is_a_candidate_and_no_outcome():
     report = small()
     step = report.candidates[0].model_copy(
-        update={"id": "model-1", "format": "keras", "wire_size": None, "size": None}
+        update={"id": "model-1", "format": "keras", "wire_size": None, "latency_ms": None}
     )
     more = report.model_copy(update={"candidates": (*report.candidates, step)})
     assert [o.format for o in outcomes(more)] == [o.format for o in outcomes(report)]
