@@ -47,8 +47,8 @@ class Prune(ModelPass):
     engine: Literal["auto", "tfmot", "own"] = Field(
         default="auto", description="What prunes: tfmot (Keras 2 layers only) or our own masks."
     )
-    epochs: float = Field(default=3.0, ge=0, description="Of fine-tuning, where there is data.")
-    learning_rate: float = Field(default=2e-3, gt=0, description="Of Adam, with cosine decay.")
+    epochs: float = Field(default=2.0, ge=0, description="Of fine-tuning, where there is data.")
+    learning_rate: float = Field(default=3e-3, gt=0, description="Of Adam, with cosine decay.")
     batch: int = Field(default=128, ge=1, description="Samples of a training step.")
     seed: int = Field(default=0, ge=0, description="Of shuffling and dropout.")
 

@@ -9,8 +9,9 @@ import numpy as np
 from pipcook_deploy.answer_damage import answer_damage
 from pipcook_deploy.compression.allocation import allocate
 from pipcook_deploy.compression.batches import Samples, in_order, samples_of
+from pipcook_deploy.compression.channel_links import normed
 from pipcook_deploy.compression.fake_quantize import quantize_folded
-from pipcook_deploy.compression.keras_chain import norm_scale, norms_after
+from pipcook_deploy.compression.keras_chain import norm_scale
 from pipcook_deploy.compression.keras_layers import Array, Kernel, kernels, leaves
 from pipcook_deploy.compression.masks import histogram, magnitude_mask, sparsity_of
 from pipcook_deploy.data.split import Split
@@ -115,28 +116,14 @@ def _answerer(live: Any, samples: Samples, count: int, seed: int) -> Callable[[]
 def _norm_scales(path: Path, live: Any) -> dict[str, Array]:
     """By kernel: the factors of the batch norm that converters fold into it.
 
-    The depthwise kernel of a separable convolution has the pointwise one between. A model whose file has no
-    graph, because its class is its own, has none to fold.
+    A model whose file has no graph, because its class is its own, has none to fold.
     """
     try:
-        after = norms_after(graph_of(path))
+        graph = graph_of(path)
     except SourceError:
         return {}
-    by_path = dict(leaves(live))
-    found = {}
-    for kernel in kernels(live):
-        place, _, weight = kernel.name.rpartition("/")
-        norm = by_path.get(after.get(place, ""))
-        separable = kernel.kind.startswith("Separable") and weight == "depthwise_kernel"
-        if norm is not None and not separable and _folds(kernel, norm):
-            found[kernel.name] = norm_scale(norm)
-    return found
-
-
-def _folds(kernel: Kernel, norm: Any) -> bool:
-    convolution = "Conv" in kernel.kind or kernel.kind == "Dense"
-    axis = norm.axis[0] if isinstance(norm.axis, list | tuple) else norm.axis
-    return convolution and int(axis) in (-1, len(kernel.shape) - 1)
+    stages = normed(graph, kernels(live), dict(leaves(live)))
+    return {stage.kernel.name: norm_scale(stage.norm) for stage in stages}
 
 
 def _multiplications(found: Sequence[Kernel]) -> float:
