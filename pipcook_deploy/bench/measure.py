@@ -4,15 +4,25 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from pipcook_deploy import plugins
 from pipcook_deploy.artifact import Artifact
-from pipcook_deploy.bench.windows import Call, Timing, time_in_turns
+from pipcook_deploy.bench.windows import Source, Timing, Window, repeated, time_in_turns
 from pipcook_deploy.errors import MissingDependencyError, UnsupportedRuntimeError
 from pipcook_deploy.runtime import Runtime, Tensors
 
 WARM_UP = 0.3  # seconds
+
+
+@runtime_checkable
+class TimesItself(Protocol):
+    """A runtime in a process of its own, which keeps the time there: on one thread."""
+
+    def time_calls(
+        self, artifact: Artifact, inputs: Tensors, *, seconds: float, warm_up: float
+    ) -> list[float]:
+        """Milliseconds of each call."""
 
 
 def timed_runtimes(model_format: str) -> tuple[str, ...]:
@@ -57,14 +67,16 @@ def compare(
     A contestant has `artifact`, `runtime` and `kind` ("float32" or "compressed").
     """
     samples = first_samples(Path(inputs), batch)
-    calls = [
-        _opened(Artifact.from_json(row["artifact"]), row["runtime"], samples, threads)
-        for row in contestants
+    runtimes = [_runtime(row["runtime"], row["artifact"]["model_format"]) for row in contestants]
+    artifacts = [Artifact.from_json(row["artifact"]) for row in contestants]
+    sources = [
+        _source(runtime, artifact, samples, threads, warm_up)
+        for runtime, artifact in zip(runtimes, artifacts, strict=True)
     ]
-    timings = time_in_turns(calls, seconds, warm_up)
+    timings = time_in_turns(sources, seconds)
     return [
-        _entry(row, timing, threads, batch)
-        for row, timing in zip(contestants, timings, strict=True)
+        _entry(row, timing, 1 if isinstance(runtime, TimesItself) else threads, batch)
+        for row, runtime, timing in zip(contestants, runtimes, timings, strict=True)
     ]
 
 
@@ -81,9 +93,18 @@ def first_samples(folder: Path, count: int) -> Tensors:
     }
 
 
-def _opened(artifact: Artifact, runtime: str, samples: Tensors, threads: int) -> Call:
-    session = _runtime(runtime, artifact.model_format).session(artifact, threads)
-    return partial(session, samples)
+def _source(
+    runtime: Runtime, artifact: Artifact, samples: Tensors, threads: int, warm_up: float
+) -> Source:
+    if not isinstance(runtime, TimesItself):
+        return repeated(partial(runtime.session(artifact, threads), samples), warm_up)
+    itself: TimesItself = runtime
+
+    def window(seconds: float) -> Window:
+        times = itself.time_calls(artifact, samples, seconds=seconds, warm_up=warm_up)
+        return [milliseconds / 1e3 for milliseconds in times]
+
+    return window
 
 
 def _entry(row: dict[str, Any], timing: Timing, threads: int, batch: int) -> dict[str, Any]:
@@ -113,8 +134,8 @@ def _variants() -> Iterator[Runtime]:
 
 
 def _ready(runtime: Runtime) -> bool:
-    """Whether it keeps models open, and what it needs is installed."""
-    if type(runtime).session is Runtime.session:
+    """Whether it can be timed, and what it needs is installed."""
+    if type(runtime).session is Runtime.session and not isinstance(runtime, TimesItself):
         return False
     with suppress(MissingDependencyError):
         runtime.require()

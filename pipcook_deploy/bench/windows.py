@@ -12,6 +12,7 @@ LEAST_CALLS = 3  # in a window, however slow a call is
 Clock = Callable[[], float]
 Call = Callable[[], object]
 Window = list[float]  # seconds of each call
+Source = Callable[[float], Window]  # calls something for so many seconds
 
 
 @dataclass(frozen=True)
@@ -35,24 +36,25 @@ class Timing:
         }
 
 
-def time_in_turns(
-    calls: Sequence[Call], seconds: float, warm_up: float, clock: Clock = perf_counter
-) -> list[Timing]:
-    """Time several calls in turns, `seconds` each: a window of one, a window of the next, and so on.
+def time_in_turns(sources: Sequence[Source], seconds: float) -> list[Timing]:
+    """Time several things in turns, `seconds` each: a window of one, a window of the next, and so on.
 
     What disturbs the machine meets all of them, so that a ratio of two is fair. When the windows of one
     disagree, all go on, up to three times as long, until the latest ones of each agree.
     """
-    for call in calls:
-        _window(call, warm_up, clock)
     rounds: list[list[Window]] = []
     while len(rounds) < WINDOWS * EXTENSION:
-        rounds.append([_window(call, seconds / WINDOWS, clock) for call in calls])
-        if len(rounds) >= WINDOWS and all(
-            _agree(windows[-WINDOWS:]) for windows in zip(*rounds, strict=True)
-        ):
+        rounds.append([source(seconds / WINDOWS) for source in sources])
+        latest = zip(*rounds[-WINDOWS:], strict=True)
+        if len(rounds) >= WINDOWS and all(_agree(windows) for windows in latest):
             break
     return [_timing(list(windows)) for windows in zip(*rounds, strict=True)]
+
+
+def repeated(call: Call, warm_up: float, clock: Clock = perf_counter) -> Source:
+    """Calls in this process, after `warm_up` seconds of calls that do not count."""
+    _window(call, warm_up, clock)
+    return lambda seconds: _window(call, seconds, clock)
 
 
 def is_stable(medians: Sequence[float]) -> bool:

@@ -42,9 +42,19 @@ class ClosedRuntime(ToyRuntime):
     session = Runtime.session
 
 
+class FarRuntime(ClosedRuntime):
+    """Times itself elsewhere."""
+
+    name = "far"
+
+    def time_calls(self, artifact, inputs, *, seconds, warm_up):
+        self.seen.append((inputs["x"].shape, warm_up))
+        return [2.0, 3.0, 4.0]
+
+
 @pytest.fixture
 def toys(monkeypatch):
-    monkeypatch.setattr(plugins, "runtimes", lambda: [ClosedRuntime, ToyRuntime])
+    monkeypatch.setattr(plugins, "runtimes", lambda: [ClosedRuntime, ToyRuntime, FarRuntime])
     monkeypatch.setattr(ToyRuntime, "seen", [])
 
 
@@ -74,13 +84,22 @@ def test_contestants_are_opened_once_each(toys, inputs):
     assert ToyRuntime.seen.count(1) == 2
 
 
+def test_a_runtime_that_times_itself_is_asked_for_each_window_and_has_one_thread(toys, inputs):
+    entry = BenchEntry.model_validate(
+        measure(ARTIFACT, "far", str(inputs), threads=2, batch=2, seconds=1, warm_up=0.5)
+    )
+    assert ToyRuntime.seen == [((2, 2), 0.5)] * 5
+    assert (entry.threads, entry.p50_ms, entry.p95_ms, entry.stable) == (1, 3.0, 4.0, True)
+    assert entry.throughput == pytest.approx(2 / 0.003, rel=1e-4)
+
+
 def test_samples_are_repeated_to_fill_a_batch(inputs):
     assert first_samples(inputs, 2)["x"].tolist() == [[0, 1], [2, 3]]
     assert first_samples(inputs, 5)["x"].tolist() == [[0, 1], [2, 3], [4, 5], [0, 1], [2, 3]]
 
 
 def test_only_runtimes_that_keep_models_open_are_timed(toys, inputs):
-    assert timed_runtimes("toy_file") == ("toy",)
+    assert timed_runtimes("toy_file") == ("toy", "far")
     assert timed_runtimes("onnx") == ()
     with pytest.raises(UnsupportedRuntimeError, match="keeps no model open"):
         measure(ARTIFACT, "closed", str(inputs), 1, 1, 0.01)

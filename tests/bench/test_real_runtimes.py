@@ -53,3 +53,21 @@ def test_a_worker_times_a_pair_in_turns(artifact, runtime, tmp_path):
     assert [entry.artifact for entry in entries] == ["float32", "compressed"]
     assert {(entry.runtime, entry.threads, entry.batch) for entry in entries} == {(runtime, 1, 3)}
     assert all(0 < entry.p50_ms <= entry.p95_ms and len(entry.windows) >= 5 for entry in entries)
+
+
+@pytest.mark.heavy
+@pytest.mark.node
+@pytest.mark.parametrize(
+    ("model_format", "runtime", "threads"),
+    [("tfjs_graph", "tfjs-wasm", 1), ("tflite", "litert", 2)],
+)
+def test_other_formats_are_timed_in_their_own_runtimes(twins, model_format, runtime, threads):
+    assert timed_runtimes(model_format)[-1] == runtime
+    arguments = {
+        "artifact": twins.artifact(model_format).to_json(), "runtime": runtime, "threads": 2, "batch": 2,
+        "inputs": str(twins.truth / "inputs"), "seconds": 0.1, "warm_up": 0.01,
+    }  # fmt: skip
+    row = twins.workers.call("pipcook_deploy.bench.measure:measure", arguments, heavy=False)
+    entry = BenchEntry.model_validate(row)
+    assert (entry.runtime, entry.threads, entry.batch) == (runtime, threads, 2)
+    assert 0 < entry.p50_ms <= entry.p95_ms

@@ -9,6 +9,7 @@ from pipcook_deploy.bench.windows import (
     WINDOWS,
     is_stable,
     quantile,
+    repeated,
     time_in_turns,
 )
 
@@ -61,7 +62,7 @@ def test_windows_within_a_tenth_of_their_median_are_stable(medians, stable):
 
 def test_a_steady_call_is_timed_in_five_windows_after_the_warm_up(machine):
     call = machine.call("a", lambda number: 9.0 if number < 3 else 0.01)
-    timing = time_in_turns([call], seconds=1.0, warm_up=1.0, clock=machine.clock)[0]
+    timing = time_in_turns([repeated(call, 1.0, machine.clock)], 1.0)[0]
     assert timing.stable
     assert len(timing.windows) == WINDOWS
     assert timing.p50 == pytest.approx(0.01)
@@ -71,7 +72,7 @@ def test_a_steady_call_is_timed_in_five_windows_after_the_warm_up(machine):
 
 def test_a_call_that_settles_is_timed_longer_and_only_the_agreeing_windows_count(machine):
     call = machine.call("a", lambda number: 0.05 if number < 10 else 0.01)
-    timing = time_in_turns([call], seconds=1.0, warm_up=0.1, clock=machine.clock)[0]
+    timing = time_in_turns([repeated(call, 0.1, machine.clock)], 1.0)[0]
     assert timing.stable
     assert len(timing.windows) == WINDOWS
     assert timing.windows == pytest.approx([0.01] * WINDOWS)
@@ -80,15 +81,13 @@ def test_a_call_that_settles_is_timed_longer_and_only_the_agreeing_windows_count
 
 def test_a_call_that_never_settles_is_unstable_after_three_times_the_windows(machine):
     call = machine.call("a", lambda number: 0.01 * 1.2**number)
-    timing = time_in_turns([call], seconds=1.0, warm_up=0.0, clock=machine.clock)[0]
+    timing = time_in_turns([repeated(call, 0.0, machine.clock)], 1.0)[0]
     assert not timing.stable
     assert len(timing.windows) == WINDOWS * EXTENSION
 
 
 def test_slow_calls_get_their_least_number_in_each_window(machine):
-    timing = time_in_turns(
-        [machine.call("a", lambda _: 5.0)], seconds=1.0, warm_up=0.0, clock=machine.clock
-    )[0]
+    timing = time_in_turns([repeated(machine.call("a", lambda _: 5.0), 0.0, machine.clock)], 1.0)[0]
     assert len(machine.order) == LEAST_CALLS * (WINDOWS + 1)
     assert timing.stable
 
@@ -98,7 +97,7 @@ def test_several_take_turns_and_go_on_together(machine):
         machine.call("steady", lambda _: 0.1),
         machine.call("settles", lambda number: 0.3 if number < 9 else 0.1),
     ]
-    steady, settles = time_in_turns(calls, seconds=1.5, warm_up=0.0, clock=machine.clock)
+    steady, settles = time_in_turns([repeated(call, 0.0, machine.clock) for call in calls], 1.5)
     turns = [
         name
         for name, after in zip(machine.order, [*machine.order[1:], ""], strict=True)
@@ -110,9 +109,7 @@ def test_several_take_turns_and_go_on_together(machine):
 
 
 def test_numbers_are_those_of_an_entry(machine):
-    timing = time_in_turns(
-        [machine.call("a", lambda _: 0.02)], seconds=0.1, warm_up=0, clock=machine.clock
-    )[0]
+    timing = time_in_turns([repeated(machine.call("a", lambda _: 0.02), 0, machine.clock)], 0.1)[0]
     assert timing.numbers(batch=8) == {
         "p50_ms": 20.0,
         "p95_ms": 20.0,
