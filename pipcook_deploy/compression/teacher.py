@@ -11,6 +11,7 @@ from pipcook_deploy.compression.batches import Index, Samples, samples_of
 from pipcook_deploy.data.split import Split
 from pipcook_deploy.keras_io import call_keras
 from pipcook_deploy.model import Model
+from pipcook_deploy.sources.files import source_hash
 
 Array = NDArray[Any]
 
@@ -46,7 +47,8 @@ class Teacher:
         samples = samples_of(live, split, model)
         if cache is None:
             return cls(live, samples)
-        return cls(live, samples, answers_folder(cache, model.source_hash, split.sha256))
+        own = model.source_hash or source_hash([model.path], None)
+        return cls(live, samples, answers_folder(cache, own, split.sha256))
 
     def answers(self, index: Index, inputs: list[Any] | None = None) -> list[Array]:
         """The answers to some samples; `inputs` are their tensors, if somebody read them already."""
@@ -67,7 +69,8 @@ class Teacher:
         if self._folder is not None and self._store:
             for store in self._store:
                 getattr(store, "flush", lambda: None)()
-            np.save(self._folder / "known.npy", self._known)
+            np.save(self._folder / "known-new.npy", self._known)
+            (self._folder / "known-new.npy").replace(self._folder / "known.npy")
 
     def _room(self, answers: list[Array]) -> list[Array]:
         """Arrays for all answers; none when they are too large for memory and there is no folder."""
@@ -86,7 +89,7 @@ class Teacher:
         return [np.zeros(shape, value.dtype) for shape, value in pairs]
 
 
-def answers_folder(cache: Path, source_hash: str, split_hash: str) -> Path:
+def answers_folder(cache: Path, model_hash: str, split_hash: str) -> Path:
     """Where the answers of a model to a split are kept below `cache`."""
-    key = hashlib.sha256(f"{source_hash} {split_hash}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{model_hash} {split_hash}".encode()).hexdigest()[:16]
     return cache / f"answers-{key}"
