@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from pipcook_deploy.artifact import Artifact, Binding
 from pipcook_deploy.errors import UnsupportedRuntimeError, VerificationError
-from pipcook_deploy.formats.tfjs_model import TfjsModel, read_model
+from pipcook_deploy.formats.tfjs_model import read_model
 from pipcook_deploy.model import Model
 from pipcook_deploy.run import run
 from pipcook_deploy.runtime import Runtime, Tensors
@@ -16,6 +16,7 @@ from pipcook_deploy.tools import find_node, node_packages, node_script
 
 Backend = Literal["cpu", "wasm"]
 BATCH = 32  # samples at once where the batch axis is dynamic: bounds memory
+ROWS = 256  # samples that are written at once
 
 _KERNEL = re.compile(r"Kernel '(\w+)' not registered for backend '(\w+)'")
 
@@ -84,24 +85,50 @@ class TfjsNodeRuntime(Runtime):
         outs: tuple[Binding, ...],
         inputs: Tensors,
     ) -> Tensors:
-        model = read_model(file)
         with tempfile.TemporaryDirectory(prefix="pipcook-deploy-") as scratch:
-            folder = Path(scratch)
-            request = _request(file, model, ins, outs, inputs, folder)
-            request_file, response_file = folder / "request.json", folder / "response"
-            request_file.write_text(json.dumps(request | {"backend": self.backend}))
-            with node_script("run.mjs") as script:
-                run(
-                    [find_node(), script, node_packages(), request_file, response_file],
-                    env={"NODE_OPTIONS": ""},
-                    timeout=self.timeout,
-                    failure=VerificationError,
-                )
-            response = json.loads(response_file.read_text())
-            if "error" in response:
-                raise self._error(**response["error"])
+            request = _request(file, ins, outs, inputs, Path(scratch))
+            response = self._answer(request, Path(scratch), self.timeout)
             rows = zip(outs, response["outputs"], strict=True)
             return {binding.name: _read(row) for binding, row in rows}
+
+    def time_calls(
+        self,
+        artifact: Artifact,
+        inputs: Tensors,
+        *,
+        seconds: float,
+        calls: int = 1_000_000,
+        warm_up: float = 0.3,
+    ) -> list[float]:
+        """Milliseconds of every call that answers all of `inputs` at once, on one thread, in one process.
+
+        Calls go on for `seconds`, or until there were `calls` of them; there is one at least. What loading
+        and the first `warm_up` seconds of calls take is not counted, nor what goes in or out of Node.
+        """
+        timing = {"warmUp": warm_up, "seconds": seconds, "calls": calls}
+        with tempfile.TemporaryDirectory(prefix="pipcook-deploy-") as scratch:
+            request = _request(
+                artifact.file, artifact.inputs, artifact.outputs, inputs, Path(scratch)
+            )
+            timeout = self.timeout + seconds + warm_up
+            response = self._answer(request | {"timing": timing}, Path(scratch), timeout)
+        times: list[float] = response["times"]
+        return times
+
+    def _answer(self, request: dict[str, Any], folder: Path, timeout: float) -> dict[str, Any]:
+        request_file, response_file = folder / "request.json", folder / "response"
+        request_file.write_text(json.dumps(request | {"backend": self.backend}))
+        with node_script("run.mjs") as script:
+            run(
+                [find_node(), script, node_packages(), request_file, response_file],
+                env={"NODE_OPTIONS": ""},
+                timeout=timeout,
+                failure=VerificationError,
+            )
+        response: dict[str, Any] = json.loads(response_file.read_text())
+        if "error" in response:
+            raise self._error(**response["error"])
+        return response
 
     def _error(self, stage: str, message: str) -> VerificationError:
         if match := _KERNEL.search(message):
@@ -114,12 +141,12 @@ class TfjsNodeRuntime(Runtime):
 
 def _request(
     file: Path,
-    model: TfjsModel,
     ins: tuple[Binding, ...],
     outs: tuple[Binding, ...],
     inputs: Tensors,
     folder: Path,
 ) -> dict[str, Any]:
+    model = read_model(file)
     missing = [binding.name for binding in ins if binding.name not in inputs]
     if missing:
         raise VerificationError(f"no values for the input {', '.join(missing)}")
@@ -150,14 +177,17 @@ def _write(file: Path, binding: Binding, value: Any) -> dict[str, Any]:
         texts = [t.decode() if isinstance(t, bytes) else str(t) for t in value.ravel().tolist()]
         file.write_text(json.dumps(texts))
         return row | {"dtype": "string"}
-    if kind in "iu" and value.size and (value.min() < -(2**31) or value.max() >= 2**31):
-        raise VerificationError(
-            f"input {binding.name!r} has values beyond int32, all that TF.js has"
-        )
     dtype, stored = {"b": ("bool", "|b1"), "i": ("int32", "<i4"), "u": ("int32", "<i4")}.get(
         kind, ("float32", "<f4")
     )
-    file.write_bytes(value.astype(stored).tobytes())
+    with file.open("wb") as stream:
+        for start in range(0, len(value), ROWS):  # mapped arrays stay on disk
+            rows = value[start : start + ROWS]
+            if kind in "iu" and rows.size and (rows.min() < -(2**31) or rows.max() >= 2**31):
+                raise VerificationError(
+                    f"input {binding.name!r} has values beyond int32, all that TF.js has"
+                )
+            stream.write(rows.astype(stored).tobytes())
     return row | {"dtype": dtype}
 
 

@@ -136,3 +136,35 @@ def test_a_run_is_bounded_in_time(tmp_path: Path) -> None:
     artifact = graph(tmp_path, [node("Neg", "z", "y")], ["y"], ["z"])
     with pytest.raises(VerificationError, match="stopped after"):
         TfjsNodeRuntime(timeout=0.05).run_artifact(artifact, ONE)
+
+
+@pytest.mark.parametrize("backend", TfjsNodeRuntime.backends)
+def test_many_samples_go_through_in_parts(tmp_path: Path, backend: str) -> None:
+    artifact = graph(tmp_path, [node("AddV2", "z", "x", "y")], ["x", "y"], ["z"])
+    x = np.arange(2 * 1500, dtype=np.float32).reshape(1500, 2)
+    np.save(tmp_path / "y.npy", -2 * x)
+    y = np.load(tmp_path / "y.npy", mmap_mode="r")
+    found = TfjsNodeRuntime(backend).run_artifact(artifact, {"in_x": x, "in_y": y})
+    np.testing.assert_array_equal(found["out_z"], -x)
+
+
+def test_texts_go_through_in_parts(tmp_path: Path) -> None:
+    artifact = graph(tmp_path, [node("Identity", "z", "y")], ["y"], ["z"])
+    artifact.file.write_text(artifact.file.read_text().replace("DT_FLOAT", "DT_STRING"))
+    texts = np.array([[f"a{i}", "ö"] for i in range(70)], object)
+    found = TfjsNodeRuntime("cpu").run_artifact(artifact, {"in_y": texts})
+    assert found["out_z"].tolist() == texts.tolist()
+
+
+@pytest.mark.parametrize("backend", TfjsNodeRuntime.backends)
+def test_calls_are_timed_one_by_one(tmp_path: Path, backend: str) -> None:
+    artifact = graph(tmp_path, [node("Neg", "z", "y")], ["y"], ["z"])
+    times = TfjsNodeRuntime(backend).time_calls(artifact, ONE, seconds=30, calls=7, warm_up=0)
+    assert len(times) == 7 and all(time > 0 for time in times)
+    assert len(TfjsNodeRuntime(backend).time_calls(artifact, ONE, seconds=0, warm_up=0)) == 1
+
+
+def test_a_graph_that_cannot_run_cannot_be_timed(tmp_path: Path) -> None:
+    artifact = graph(tmp_path, [node("Frob", "z", "y")], ["y"], ["z"])
+    with pytest.raises(VerificationError, match="Frob"):
+        TfjsNodeRuntime().time_calls(artifact, ONE, seconds=1)

@@ -1,11 +1,13 @@
 // Runs a TF.js model that lies on disk: node run.mjs PACKAGES REQUEST RESPONSE
 //
 // PACKAGES is the folder whose node_modules has TF.js. REQUEST names the model.json, the backend, the
-// inputs and the wanted outputs; tensors are raw little-endian files, texts are JSON lists. RESPONSE gets
-// the outputs, or {error: {stage, message}} with TF.js' own message. Exit code 0 in both cases.
+// inputs and the wanted outputs; tensors are raw little-endian files, read and written batch by batch, texts are
+// JSON lists. With `timing` ({warmUp, seconds, calls}) the first batch is answered again and again instead.
+// RESPONSE gets the outputs or the milliseconds of every call, or {error: {stage, message}} with TF.js' own
+// message. Exit code 0 in both cases.
 
 import { createRequire } from 'node:module';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, readSync, writeFileSync, writeSync } from 'node:fs';
 import path from 'node:path';
 
 const ARRAYS = { float32: Float32Array, int32: Int32Array, bool: Uint8Array };
@@ -57,18 +59,55 @@ async function startBackend(tf, require, name) {
   await tf.ready();
 }
 
-function toTensor(tf, { file, dtype, shape }) {
-  if (dtype === 'string') return tf.tensor(readJson(file), shape, 'string');
-  return tf.tensor(new ARRAYS[dtype](readBuffer(file)), shape, dtype);
+/** Samples `start` to `start + size` of an input. */
+function samples(tf, { file, dtype, shape }, start, size) {
+  const wanted = [size, ...shape.slice(1)];
+  const each = shape.slice(1).reduce((product, n) => product * n, 1);
+  if (dtype === 'string') {
+    return tf.tensor(readJson(file).slice(start * each, (start + size) * each), wanted, 'string');
+  }
+  const values = new ARRAYS[dtype](size * each);
+  const bytes = new Uint8Array(values.buffer);
+  const stream = openSync(file);
+  let done = 0;
+  while (done < bytes.length) {
+    const got = readSync(stream, bytes, done, bytes.length - done, start * each * values.BYTES_PER_ELEMENT + done);
+    if (got === 0) throw new Error(`${file} ends too early`);
+    done += got;
+  }
+  closeSync(stream);
+  return tf.tensor(values, wanted, dtype);
 }
 
-function save(tensor, name, file) {
-  const { dtype, shape } = tensor;
-  const values = tensor.dataSync();
-  if (dtype === 'string') writeFileSync(file, JSON.stringify(Array.from(values)));
-  else if (!(dtype in ARRAYS)) throw new Error(`output ${name} has the dtype ${dtype}`);
-  else writeFileSync(file, Buffer.from(values.buffer, values.byteOffset, values.byteLength));
-  return { name, file, dtype, shape };
+/** An output as it grows: numbers go to the file, texts are kept. */
+class Answer {
+  constructor(name, file) {
+    Object.assign(this, { name, file, dtype: null, shape: null, texts: [] });
+    this.stream = openSync(file, 'w');
+  }
+
+  add(tensor) {
+    const { dtype, shape } = tensor;
+    if (dtype !== 'string' && !(dtype in ARRAYS)) throw new Error(`output ${this.name} has the dtype ${dtype}`);
+    if (this.shape === null) {
+      Object.assign(this, { dtype, shape: [...shape] });
+    } else {
+      if (shape.length === 0 || shape.slice(1).join() !== this.shape.slice(1).join()) {
+        throw new Error(`output ${this.name} has the shapes ${this.shape} and ${shape}`);
+      }
+      this.shape[0] += shape[0];
+    }
+    const values = tensor.dataSync();
+    if (dtype === 'string') this.texts.push(...values);
+    else writeSync(this.stream, new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+  }
+
+  end() {
+    closeSync(this.stream);
+    if (this.dtype === 'string') writeFileSync(this.file, JSON.stringify(this.texts));
+    const { name, file, dtype, shape } = this;
+    return { name, file, dtype, shape };
+  }
 }
 
 /**
@@ -130,17 +169,46 @@ function graphRunner(model, request) {
   };
 }
 
-async function runBatches(tf, request, runner) {
-  const tensors = request.inputs.map((row) => toTensor(tf, row));
-  const count = request.samples;
-  const parts = request.outputs.map(() => []);
-  for (let start = 0; start < count; start += request.batch) {
-    const size = Math.min(request.batch, count - start);
-    const fed = size === count ? tensors : tensors.map((t) => tf.slice(t, start, size));
-    const answers = await runner(fed);
-    answers.forEach((tensor, index) => parts[index].push(tensor));
+/** Calls `use` with the answers to a batch, and frees every tensor that was made on the way. */
+async function answered(tf, request, runner, start, size, use) {
+  tf.engine().startScope();
+  try {
+    const fed = request.inputs.map((row) => samples(tf, row, start, size));
+    use(await runner(fed));
+  } finally {
+    tf.engine().endScope();
   }
-  return parts.map((rows) => (rows.length === 1 ? rows[0] : tf.concat(rows, 0)));
+}
+
+async function runBatches(tf, request, runner) {
+  const rows = request.outputs.map((name, index) => new Answer(name, `${responseFile}.${index}`));
+  for (let start = 0; start < request.samples; start += request.batch) {
+    const size = Math.min(request.batch, request.samples - start);
+    await answered(tf, request, runner, start, size, (answers) => {
+      answers.forEach((tensor, index) => rows[index].add(tensor));
+    });
+  }
+  return rows.map((row) => row.end());
+}
+
+/** The milliseconds of every call, each until its answers can be read. */
+async function timeCalls(tf, request, runner) {
+  const { warmUp, seconds, calls } = request.timing;
+  const fed = request.inputs.map((row) => samples(tf, row, 0, request.samples));
+  const one = async () => {
+    tf.engine().startScope();
+    const start = performance.now();
+    (await runner(fed)).forEach((tensor) => tensor.dataSync());
+    const time = performance.now() - start;
+    tf.engine().endScope();
+    return time;
+  };
+  const warm = performance.now() + 1000 * warmUp;
+  do await one(); while (performance.now() < warm);
+  const times = [];
+  const end = performance.now() + 1000 * seconds;
+  do times.push(await one()); while (times.length < calls && performance.now() < end);
+  return times;
 }
 
 async function main(request) {
@@ -154,15 +222,14 @@ async function main(request) {
   const model = await (graph ? tf.loadGraphModel(handler) : tf.loadLayersModel(handler));
   stage = 'run';
   const runner = (graph ? graphRunner : layersRunner)(model, request);
-  const outputs = await runBatches(tf, request, runner);
-  return outputs.map((tensor, index) =>
-    save(tensor, request.outputs[index], `${responseFile}.${index}`));
+  if (request.timing) return { times: await timeCalls(tf, request, runner) };
+  return { outputs: await runBatches(tf, request, runner) };
 }
 
 console.warn = () => {}; // the advice to install tfjs-node
 let response;
 try {
-  response = { outputs: await main(readJson(requestFile)) };
+  response = await main(readJson(requestFile));
 } catch (error) {
   response = { error: { stage, message: String(error?.message ?? error) } };
 }
