@@ -1,6 +1,7 @@
 # Every goal does its own set-up. Needed: make, Python 3.11 or newer, Node 20 or newer.
 #   make demo              convert, verify, bundle and serve a real model; ONCE=1 ends after the predictions
 #   make test              the whole suite; `make test-unit` what needs no framework; `make lint`
+#   make bench-int8        int8 against float32 in ONNX Runtime and OpenVINO
 #   make bench             benchmarks; `make matrix` the table of the README; `make test-reference`
 #   make bench-compression the searches inside an accuracy budget; `make data` gets their training images
 # PYTHON=python3.12 chooses the interpreter, PYTEST="-k onnx" adds arguments to pytest.
@@ -22,7 +23,7 @@ export TF_ENABLE_ONEDNN_OPTS = 0
 export TF_CPP_MIN_LOG_LEVEL = 3
 export CUDA_VISIBLE_DEVICES = -1
 
-.PHONY: setup node demo test test-unit test-reference lint bench bench-compression data matrix clean
+.PHONY: setup node demo test test-unit test-reference lint bench bench bench-int8-compression data matrix clean
 
 setup: node $(STAMP) $(NODE_STAMP)
 
@@ -80,6 +81,9 @@ data: $(DATA)/train-images-idx3-ubyte.gz
 
 bench-compression: setup data
 	$(BIN)/python benchmarks/compression.py fashion collapse --json dist/bench/compression.json
+
+bench-int8: $(STAMP)
+	$(BIN)/python benchmarks/int8.py --json dist/bench/int8.json
 
 matrix: setup
 	$(BIN)/python benchmarks/matrix.py --json docs/matrix.json --readme README.md
