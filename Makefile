@@ -23,7 +23,7 @@ export TF_ENABLE_ONEDNN_OPTS = 0
 export TF_CPP_MIN_LOG_LEVEL = 3
 export CUDA_VISIBLE_DEVICES = -1
 
-.PHONY: setup node demo test test-unit test-reference lint bench bench bench-int8-compression data matrix clean
+.PHONY: setup node demo test test-unit test-reference lint bench bench-compression bench-int8 data matrix clean
 
 setup: node $(STAMP) $(NODE_STAMP)
 
