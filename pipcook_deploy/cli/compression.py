@@ -64,7 +64,8 @@ def _remarks(found: tuple[Outcome, ...], report: "Report") -> list[str]:
         seen = " that the search never saw" if all(outcome.unseen for outcome in judged) else ""
         count = max(outcome.samples for outcome in judged)
         data = f"measured on {count:,} {report.samples_are}{seen}"
-        lines.append(f"{data}; budget: {amount(report.max_drop, report.unit)} lost at most")
+        limit = f"budget: {amount(report.max_drop, report.unit)} lost at most"
+        lines.append(data if report.goal == "none" else f"{data}; {limit}")
     return lines + [f"{format_name(o.format)}: {o.why}" for o in found if o.why]
 
 

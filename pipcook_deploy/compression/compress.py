@@ -1,7 +1,7 @@
 """The compression of a stage: variants, searches, the gate, timing and the report."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -17,7 +17,7 @@ from pipcook_deploy.compression.request import CompressionRequest
 from pipcook_deploy.compression.search import FormatSearch
 from pipcook_deploy.compression.variants import Variants, make_variants
 from pipcook_deploy.converter import Converter
-from pipcook_deploy.errors import DeployError
+from pipcook_deploy.errors import DeployError, UnsupportedRuntimeError
 from pipcook_deploy.manifest import BlessingEntry, CompressionEntry, VerificationEntry
 from pipcook_deploy.report.entries import BenchEntry
 from pipcook_deploy.samples import Samples
@@ -30,7 +30,8 @@ UNLIMITED = BudgetOptions(max_drop=float("inf"), explore=0)
 
 @dataclass(frozen=True)
 class Compressed:
-    """What came of it. `errors` are the formats that nothing was good enough for, by format."""
+    """What came of it. `errors` are the formats that nothing was good enough for, by format; `untimed` says what
+    could not be timed, and why."""
 
     searches: list[FormatSearch]
     variants: Variants
@@ -39,6 +40,7 @@ class Compressed:
     errors: dict[str, DeployError]
     source: Judged
     seconds: float
+    untimed: tuple[str, ...] = ()
 
 
 @dataclass
@@ -55,6 +57,7 @@ class Compressor:
     inputs: Path
     jobs: int
     listener: Listener
+    untimed: list[str] = field(default_factory=list)
 
     def run(self) -> Compressed:
         """Search every format; an error of one does not end the others."""
@@ -69,7 +72,10 @@ class Compressor:
         made, failed = self._prove([s for s in searches if s.format not in errors])
         bench = self._bench(searches, made)
         seconds = monotonic() - started
-        return Compressed(searches, variants, made, bench, errors | failed, source, seconds)
+        lacking = tuple(self.untimed)
+        return Compressed(
+            searches, variants, made, bench, errors | failed, source, seconds, lacking
+        )
 
     def _step(self, name: str, run: Callable[[], Any]) -> Any:
         return watched_step(name, self.listener, run)
@@ -243,7 +249,13 @@ class Compressor:
         }
         heavy = contestants[0]["artifact"]["model_format"] == "saved_model"
         call = "pipcook_deploy.bench.measure:compare"
-        found = self.lab.workers.call(call, arguments, heavy=heavy)
+        try:
+            found = self.lab.workers.call(call, arguments, heavy=heavy)
+        except UnsupportedRuntimeError as error:  # a kernel that one backend lacks, and another has
+            self.untimed.append(
+                f"{contestants[0]['artifact']['format']}: not timed: {error.message}"
+            )
+            return []
         return [BenchEntry.model_validate(row) for row in found]
 
 

@@ -67,7 +67,7 @@ def summarize(lab: Lab, budget: BudgetOptions | None, done: Compressed) -> Repor
         flips=tuple(FlipEntry.model_validate(row) for row in told["flips"]),
         flip_counts={name: FlipCounts.model_validate(row) for name, row in told["counts"].items()},
         bench=done.bench,
-        notes=(*done.variants.notes, *lab.data.describe()),
+        notes=(*done.variants.notes, *done.untimed, *lab.data.describe()),
     )
 
 

@@ -113,7 +113,9 @@ def series(report: Report) -> dict[str, dict[str, Any]]:
 def _trade_off(axes: Any, report: Report, shown: list[CandidateEntry], cost: Cost) -> None:
     scale = 100.0 if report.unit == "%" else 1.0
     axes.margins(x=0.06)
-    floor = -VIEW * max(report.max_drop, 1e-9) * scale
+    budget = report.max_drop * scale if report.goal != "none" else None
+    worst = min(0.0, *(_change(c) * scale for c in shown))
+    floor = -VIEW * budget if budget else worst or -1.0
     outside = sum(_change(c) * scale < floor for c in shown)
     for name, look in series(report).items():
         own = [c for c in shown if c.format == name]
@@ -130,11 +132,12 @@ def _trade_off(axes: Any, report: Report, shown: list[CandidateEntry], cost: Cos
         markeredgewidth=1.3, label="winner",
     )  # fmt: skip
     axes.axhline(0, color=SOFT, linewidth=0.8)
-    axes.axhline(-report.max_drop * scale, color=INK, linewidth=1, linestyle=(0, (5, 3)))
-    axes.annotate(
-        f"budget: {amount(report.max_drop, report.unit)} lost", (1, -report.max_drop * scale),
-        xycoords=("axes fraction", "data"), textcoords="offset points", xytext=(-2, 3), ha="right", fontsize=8,
-    )  # fmt: skip
+    if budget is not None:
+        axes.axhline(-budget, color=INK, linewidth=1, linestyle=(0, (5, 3)))
+        axes.annotate(
+            f"budget: {amount(report.max_drop, report.unit)} lost", (1, -budget),
+            xycoords=("axes fraction", "data"), textcoords="offset points", xytext=(-2, 3), ha="right", fontsize=8,
+        )  # fmt: skip
     top = max([0.0, *(_change(c) * scale for c in shown)])
     axes.set_ylim(floor * 1.08, top + 0.12 * (top - floor))
     if outside:

@@ -167,7 +167,8 @@ class Report(Options):
 
     `unit` is what the metric counts in: "%" when it is a share from 0 to 1, which is shown as percent and its
     change in points; otherwise what is written behind the number ("dB", "px", or nothing). `samples_are`
-    names the samples: "images", "mails".
+    names the samples: "images", "mails". The goal "none" is that of a compression without a budget, whose
+    `max_drop` means nothing.
     """
 
     name: str

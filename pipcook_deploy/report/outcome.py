@@ -72,8 +72,8 @@ def sentence(outcome: Outcome, report: Report) -> str:
 
 def verdict(outcome: Outcome, report: Report) -> str:
     """ "kept", or that the budget refuses it."""
-    if outcome.kept:
-        return "kept"
+    if outcome.kept or report.goal == "none":
+        return "kept" if outcome.kept else "failed"
     return f"refused, the budget is a loss of {amount(report.max_drop, report.unit)}"
 
 

@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from pipcook_deploy.cli.compression import print_compression
 from pipcook_deploy.errors import BundleError, MissingDependencyError, OutputError
 from pipcook_deploy.report.entries import IntervalEntry, Report
 from pipcook_deploy.report.outcome import outcomes, sentence
@@ -137,6 +138,17 @@ def test_a_step_on_the_way_is_a_candidate_and_no_outcome():
     html = page(more)
     assert "model-1" in Outline(html).said()
     assert ">Keras</text>" not in html  # no empty entry in a legend
+
+
+def test_without_a_budget_nothing_is_refused_nor_drawn_as_outside(capsys):
+    free = small(goal="none", max_drop=0.0)
+    html = page(free)
+    said = Outline(html).said()
+    assert "No budget · 32 candidates" in said
+    assert "budget: 0" not in said and "far worse" not in said
+    assert "refused, the budget" not in said
+    print_compression(free)
+    assert "lost at most" not in capsys.readouterr().out
 
 
 def test_every_section_is_there_with_its_numbers(report, outline):
