@@ -33,7 +33,10 @@ def watched(*, quiet: bool = False) -> Iterator[Listener]:
 
 
 class _Lines(Listener):
-    """One plain line for each task that ended."""
+    """One plain line for each task that ended, and for each new thing that a long one did."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, str] = {}
 
     def chosen(self, chains: list[str]) -> None:
         for chain in chains:
@@ -44,7 +47,9 @@ class _Lines(Listener):
             self._say(f"{len(names)} tasks")
 
     def advanced(self, name: str, text: str, done: int, total: int | None) -> None:
-        self._say(f"        {done:3d}{'' if total is None else f' of {total}'}  {text}")
+        if self._last.get(name) != text or done == total:
+            self._say(f"        {done:3d}{'' if total is None else f' of {total}'}  {text}")
+        self._last[name] = text
 
     def finished(self, name: str, seconds: float) -> None:
         self._say(f"ok      {seconds:5.1f} s  {name}")

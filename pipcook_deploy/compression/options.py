@@ -30,12 +30,14 @@ class BudgetOptions(Options):
         default=900, gt=0, description="Seconds after which the best found so far is taken."
     )
     sparsities: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
-        default=(0.5, 0.7, 0.8, 0.9), description="Shares of zero weights that are tried, in order."
+        default=(0.5, 0.7, 0.8, 0.85, 0.9), description="Shares of zero weights that are tried, in order."
     )
     epochs: float = Field(
-        default=3, gt=0, description="Fine-tuning after each step of pruning, if [data] has train."
+        default=2, gt=0, description="Fine-tuning after each step of pruning, if [data] has train."
     )
-    learning_rate: float = Field(default=1e-3, gt=0)
+    learning_rate: float = Field(
+        default=5e-3, gt=0, description="Of the fine-tuning: Adam, falling to 0 by a cosine."
+    )
     batch: int = Field(default=128, ge=1, description="Samples of a training step.")
     explore: int = Field(
         default=4,
