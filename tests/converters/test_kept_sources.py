@@ -51,8 +51,9 @@ def test_an_onnx_file_is_bundled_verified_and_served_without_tensorflow(tmp_path
     assert (place / "weights" / "w.bin").read_bytes() == (tmp_path / "weights/w.bin").read_bytes()
     (entry,) = bundle.manifest.artifacts
     assert entry.chain == ("onnx", "onnx")
-    (result,) = verify_bundle(tmp_path / "bundle")["onnx"]
-    assert result.status == "passed" and result.samples == 16
+    results = verify_bundle(tmp_path / "bundle")["onnx"]
+    assert all(result.status == "passed" and result.samples == 16 for result in results)
+    assert results[0].runtime == "onnxruntime"
     engine = make_engine(bundle.artifact("onnx"))
     x = np.ones((2, 4), np.float32)
     np.testing.assert_allclose(engine.run({"x": x})["y"], OnnxRuntime().run_model(
