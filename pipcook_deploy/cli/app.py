@@ -197,6 +197,18 @@ def package(
 
 
 @app.command()
+@click.argument("bundle", type=PathArgument)
+@click.option("--out", type=PathArgument, help="Write the page here instead of printing a table.")
+@json_option
+def report(bundle: Path, out: Path | None, as_json: bool) -> int:
+    """Show how BUNDLE was compressed; --out writes the page again."""
+    from pipcook_deploy.cli.report import report_compression
+
+    report_compression(bundle, out, as_json=as_json)
+    return 0
+
+
+@app.command()
 @click.argument("model", type=PathArgument)
 @click.option("--out", type=PathArgument, default=Path("deploy.toml"), show_default=True)
 @click.option("--force", is_flag=True, help="Replace a recipe that is there.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipcook_deploy import plugins
 from pipcook_deploy.cli.console import say, shown, table
-from pipcook_deploy.errors import DeployError
+from pipcook_deploy.errors import BundleError, DeployError
 from pipcook_deploy.text import human_bytes, printable
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from pipcook_deploy.inspect_model import Inspection
     from pipcook_deploy.manifest import ArtifactEntry, VerificationEntry
     from pipcook_deploy.target import Package
+
+
+KINDS = {"converters": "converter", "passes": "pass", "targets": "target", "runtimes": "runtime"}
 
 
 def report_error(error: DeployError, *, as_json: bool) -> None:
@@ -67,6 +70,7 @@ def report_bundle(bundle: "Bundle", packages: Sequence["Package"], *, as_json: b
             ", ".join(row.runtime for row in entry.verification if row.status == "passed"),
         )
     say(rows)
+    _say_compression(bundle)
     samples = manifest.samples
     line = f"compared with the source in {samples.source_runtime} on {samples.evaluated} samples"
     say(f"{line} ({samples.origin}){_source_accuracy(samples.source_accuracy)}")
@@ -78,6 +82,40 @@ def report_bundle(bundle: "Bundle", packages: Sequence["Package"], *, as_json: b
         say(f"note: {note}")
     say(f"bundle: {shown(bundle.path)}")
     report_packages(packages, as_json=False)
+
+
+def report_compression(path: Path, out: Path | None, *, as_json: bool) -> None:
+    """The report of a bundle: as a table, as it is (JSON), or as a page at `out`."""
+    from pipcook_deploy.bundle import REPORT, Bundle
+    from pipcook_deploy.report.write import render
+
+    bundle = Bundle.open(path)
+    source = bundle.path / REPORT / "report.json"
+    if not bundle.manifest.report:
+        raise BundleError(
+            f"{path}: was not compressed: there is no report",
+            "add [data] and [budget] to its recipe, and run that again",
+        )
+    if out is not None:
+        render(source, out)
+        say(f"wrote {out}")
+    elif as_json:
+        _dump(json.loads(source.read_text()))
+    else:
+        _say_compression(bundle)
+
+
+def _say_compression(bundle: "Bundle") -> None:
+    from pipcook_deploy.bundle import REPORT
+
+    if not bundle.manifest.report:
+        return
+    from pipcook_deploy.cli.compression import print_compression
+    from pipcook_deploy.report.write import load
+
+    folder = bundle.path / REPORT
+    print_compression(load(folder / "report.json"))
+    say(f"report: {shown(folder / 'report.html')}")
 
 
 def report_packages(packages: Sequence["Package"], *, as_json: bool) -> None:
@@ -135,12 +173,20 @@ def report_check(recipe: Path, found: "RecipeCheck", *, as_json: bool) -> None:
 
 def report_plugins(*, as_json: bool) -> None:
     """Every plugin and its options."""
-    found: dict[str, dict[str, Any]] = {"converters": {}, "targets": {}, "runtimes": {}}
+    found: dict[str, dict[str, Any]] = {
+        "converters": {},
+        "passes": {},
+        "targets": {},
+        "runtimes": {},
+    }
     for name in plugins.names(plugins.CONVERTERS):
         kind = plugins.converter(name)
         found["converters"][name] = {"accepts": list(kind.accepts), "options": _options(kind)}
     for name in plugins.names(plugins.TARGETS):
         found["targets"][name] = {"options": _options(plugins.target(name))}
+    for name in plugins.names(plugins.PASSES):
+        made = plugins.model_pass(name)
+        found["passes"][name] = {"accepts": list(made.accepts), "options": _options(made)}
     for runtime in plugins.runtimes():
         found["runtimes"][runtime.name] = {"formats": list(runtime.formats)}
     if as_json:
@@ -151,7 +197,7 @@ def report_plugins(*, as_json: bool) -> None:
         for name, row in members.items():
             reads = ", ".join(row.get("accepts", row.get("formats", [])))
             options = "\n".join(f"{key} = {text}" for key, text in row.get("options", {}).items())
-            rows.add_row(name, group.removesuffix("s"), reads, options)
+            rows.add_row(name, KINDS[group], reads, options)
     say(rows)
 
 

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from threading import Lock
 from time import monotonic
 from typing import Any
 
@@ -15,9 +14,10 @@ from pipcook_deploy.compression.lab import Lab
 from pipcook_deploy.compression.options import BudgetOptions
 from pipcook_deploy.compression.request import CompressionRequest
 from pipcook_deploy.compression.search import FormatSearch
+from pipcook_deploy.compression.timing import latency_in, timed_pairs
 from pipcook_deploy.compression.variants import Variants, make_variants
 from pipcook_deploy.converter import Converter
-from pipcook_deploy.errors import DeployError, UnsupportedRuntimeError
+from pipcook_deploy.errors import DeployError
 from pipcook_deploy.manifest import BlessingEntry, CompressionEntry, VerificationEntry
 from pipcook_deploy.report.entries import BenchEntry
 from pipcook_deploy.samples import Samples
@@ -90,7 +90,9 @@ class Compressor:
         budget, found = self.request.budget, variants.found
         if budget is None:  # nothing is chosen: what the user asked for is written and measured
             return FormatSearch(self.lab, converter, found[:1], UNLIMITED, deadline, (converter,))
-        latency = self._latency() if budget.goal != "size" else None
+        latency = None
+        if budget.goal != "size":
+            latency = latency_in(self.lab.workers, self.inputs, self.request.bench)
         choices = converter.candidates()
         return FormatSearch(self.lab, converter, found, budget, deadline, choices, latency)
 
@@ -109,31 +111,6 @@ class Compressor:
         """The gate: a format without a winner ends its task with an error."""
         if search.run() is None:
             raise refusal(search, has_train="train" in self.lab.data.splits)
-
-    def _latency(self) -> Callable[[Build], float]:
-        from pipcook_deploy.bench.measure import timed_runtimes
-
-        lock = Lock()
-
-        def measure(build: Build) -> float:
-            runtimes = timed_runtimes(build.artifact["model_format"])
-            with lock:
-                row = self._timed(build, runtimes[-1], seconds=0.5)
-            return float(row["p50_ms"])
-
-        return measure
-
-    def _timed(self, build: Build, runtime: str, seconds: float) -> Any:
-        bench = self.request.bench
-        arguments = {
-            "artifact": build.artifact,
-            "runtime": runtime,
-            "inputs": str(self.inputs),
-            "threads": bench.used_threads,
-            "batch": bench.batch_sizes[0],
-            "seconds": seconds,
-        }
-        return self.lab.workers.call("pipcook_deploy.bench.measure:measure", arguments, heavy=False)
 
     # ---- proving the winners
 
@@ -217,46 +194,15 @@ class Compressor:
             return ()
         formats = {row.format for row in made}
         chosen = [search for search in searches if search.format in formats]
-        rows: list[BenchEntry] = self._step("bench", lambda: self._timed_pairs(chosen))
+        pairs = [(search.base.build, _winning(search)) for search in chosen]
+        whole = [(base, build) for base, build in pairs if base is not None]
+        rows: list[BenchEntry] = self._step(
+            "bench",
+            lambda: timed_pairs(
+                self.lab.workers, self.inputs, self.request.bench, whole, self.untimed
+            ),
+        )
         return tuple(sorted(rows, key=lambda row: (row.batch, row.p50_ms)))
-
-    def _timed_pairs(self, searches: list[FormatSearch]) -> list[BenchEntry]:
-        """Every winner and its float32 twin, in turns, in every runtime that keeps models open."""
-        from pipcook_deploy.bench.measure import timed_runtimes
-
-        bench, rows = self.request.bench, []
-        for search in searches:
-            build, base = _winning(search), search.base.build
-            pair = [(base, "float32"), (build, "compressed")]
-            rivals = [(b, kind) for b, kind in pair if b is not None]
-            for runtime in timed_runtimes(build.artifact["model_format"]):
-                contestants = [
-                    {"artifact": b.artifact, "runtime": runtime, "kind": kind} for b, kind in rivals
-                ]
-                for batch in bench.batch_sizes:
-                    rows += self._compared(contestants, batch)
-        return rows
-
-    def _compared(self, contestants: list[dict[str, Any]], batch: int) -> list[BenchEntry]:
-        bench = self.request.bench
-        arguments = {
-            "contestants": contestants,
-            "inputs": str(self.inputs),
-            "threads": bench.used_threads,
-            "batch": batch,
-            "seconds": bench.seconds,
-            "warm_up": bench.warm_up,
-        }
-        heavy = contestants[0]["artifact"]["model_format"] == "saved_model"
-        call = "pipcook_deploy.bench.measure:compare"
-        try:
-            found = self.lab.workers.call(call, arguments, heavy=heavy)
-        except UnsupportedRuntimeError as error:  # a kernel that one backend lacks, and another has
-            self.untimed.append(
-                f"{contestants[0]['artifact']['format']}: not timed: {error.message}"
-            )
-            return []
-        return [BenchEntry.model_validate(row) for row in found]
 
 
 def _winning(search: FormatSearch) -> Build:

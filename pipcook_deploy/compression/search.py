@@ -38,7 +38,7 @@ class FormatSearch:
     budget: BudgetOptions
     deadline: float
     choices: Sequence[Converter]
-    latency: Callable[[Build], float] | None = None
+    latency: Callable[[Build], float | None] | None = None
     tell: Tell = lambda *_: None
     trials: list[Trial] = field(default_factory=list)
     verdicts: int = 0
@@ -126,6 +126,8 @@ class FormatSearch:
         if self.budget.goal == "size" or self.latency is None:
             return size
         trial.latency_ms = self.latency(trial.build)
+        if trial.latency_ms is None:
+            return size  # nothing times it
         return trial.latency_ms if self.budget.goal == "latency" else size * trial.latency_ms
 
     # ---- measuring
