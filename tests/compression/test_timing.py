@@ -1,39 +1,70 @@
-"""Timing of winners: a runtime that lacks something is noted, and the others go on."""
+"""Timing of winners and candidates: a runtime that lacks something is noted, and the others go on."""
 
 from pathlib import Path
 from types import SimpleNamespace
 
 from pipcook_deploy.bench.options import BenchOptions
-from pipcook_deploy.compression.compress import Compressor
+from pipcook_deploy.compression import timing
 from pipcook_deploy.errors import UnsupportedRuntimeError
 
 
 class Calls:
-    """Workers of which those that are to time wasm lack a kernel."""
+    """Workers of which those that are to time `broken` lack a kernel."""
+
+    def __init__(self, broken=()):
+        self.broken, self.asked = broken, []
 
     def call(self, function, arguments, *, heavy):
-        (row,) = arguments["contestants"]
-        if row["runtime"] == "tfjs-wasm":
+        rivals = arguments.get("contestants") or [arguments]
+        self.asked.append(rivals[0]["runtime"])
+        if self.asked[-1] in self.broken:
             raise UnsupportedRuntimeError("TF.js: the wasm backend has no kernel Erfinv")
-        return [
-            {"format": "tfjs", "artifact": "compressed", "precision": "uint8", "runtime": row["runtime"],
-             "threads": 1, "batch": arguments["batch"], "p50_ms": 1.0, "p95_ms": 1.0, "throughput": 1.0,
-             "windows": [1.0] * 5, "stable": True}
+        rows = [
+            {"format": "tfjs", "artifact": row.get("kind", "compressed"), "precision": "uint8",
+             "runtime": row["runtime"], "threads": 1, "batch": arguments["batch"], "p50_ms": 1.0,
+             "p95_ms": 1.0, "throughput": 1.0, "windows": [1.0] * 5, "stable": True}
+            for row in rivals
         ]  # fmt: skip
+        return rows if "contestants" in arguments else rows[0]
 
 
-def test_a_backend_without_a_kernel_is_noted_and_another_timed():
-    compressor = Compressor(
-        lab=SimpleNamespace(workers=Calls()), request=SimpleNamespace(bench=BenchOptions(threads=1)),
-        converters=(), samples=None, inputs=Path("inputs"), jobs=1, listener=None,
-    )  # fmt: skip
-    artifact = {"format": "tfjs", "model_format": "tfjs_graph"}
-    rows = [
-        row
-        for runtime in ("tfjs-wasm", "tfjs-cpu")
-        for row in compressor._compared(
-            [{"artifact": artifact, "runtime": runtime, "kind": "compressed"}], 1
-        )
-    ]
-    assert [row.runtime for row in rows] == ["tfjs-cpu"]
-    assert compressor.untimed == ["tfjs: not timed: TF.js: the wasm backend has no kernel Erfinv"]
+BUILD = SimpleNamespace(artifact={"format": "tfjs", "model_format": "tfjs_graph"})
+BENCH = BenchOptions(threads=1)
+
+
+def _pairs(monkeypatch, calls, runtimes):
+    monkeypatch.setattr(timing, "timed_runtimes", lambda _: runtimes)
+    untimed = []
+    rows = timing.timed_pairs(calls, Path("inputs"), BENCH, [(BUILD, BUILD)], untimed)
+    return [(row.runtime, row.artifact) for row in rows], untimed
+
+
+def test_the_slow_backend_is_timed_only_where_the_fast_one_lacks_a_kernel(monkeypatch):
+    backends = ("tfjs-cpu", "tfjs-wasm")
+    rows, untimed = _pairs(monkeypatch, Calls(), backends)
+    assert rows == [("tfjs-wasm", "float32"), ("tfjs-wasm", "compressed")]
+    assert untimed == []
+    rows, untimed = _pairs(monkeypatch, Calls(broken=("tfjs-wasm",)), backends)
+    assert rows == [("tfjs-cpu", "float32"), ("tfjs-cpu", "compressed")]
+    assert untimed == ["tfjs: not timed: TF.js: the wasm backend has no kernel Erfinv"]
+
+
+def test_every_engine_of_a_format_is_timed(monkeypatch):
+    rows, _ = _pairs(monkeypatch, Calls(), ("onnxruntime", "openvino"))
+    assert {runtime for runtime, _ in rows} == {"onnxruntime", "openvino"}
+
+
+def test_a_candidate_is_timed_in_its_formats_own_runtime(monkeypatch):
+    monkeypatch.setattr(timing, "timed_runtimes", lambda _: ("onnxruntime", "openvino"))
+    calls = Calls()
+    assert timing.latency_in(calls, Path("inputs"), BENCH)(BUILD) == 1.0
+    assert calls.asked == ["onnxruntime"]
+
+
+def test_a_format_that_nothing_times_has_no_latency(monkeypatch):
+    monkeypatch.setattr(timing, "timed_runtimes", lambda _: ())
+    assert timing.latency_in(Calls(), Path("inputs"), BENCH)(BUILD) is None
+    monkeypatch.setattr(timing, "timed_runtimes", lambda _: ("tfjs-cpu", "tfjs-wasm"))
+    calls = Calls(broken=("tfjs-wasm",))
+    assert timing.latency_in(calls, Path("inputs"), BENCH)(BUILD) == 1.0
+    assert calls.asked == ["tfjs-wasm", "tfjs-cpu"]
