@@ -96,6 +96,20 @@ class TfjsConverter(Converter):
         others = {glob: how for glob, how in self.weights.items() if glob not in kept}
         return self.model_copy(update={"weights": kept | others})
 
+    def damage_call(self) -> str | None:
+        """Of a graph, whose weights can be tried in TensorFlow."""
+        if self.kind != "graph" or self.engine != "builtin" or self._smallest() == "float32":
+            return None
+        return "pipcook_deploy.converters.tfjs.weight_trial:ranked_damage"
+
+    def assigned(self, levels: Mapping[str, int | None]) -> "TfjsConverter":
+        """With what `assign_levels.assign` chose: uint8 of so many levels, or float32, by weight."""
+        changed = {
+            "weights": {escaped(n): "float32" if k is None else "uint8" for n, k in levels.items()},
+            "levels": {escaped(n): k for n, k in levels.items() if k is not None},
+        }
+        return TfjsConverter(**(self.model_dump() | changed))
+
     def precision_of(self, name: str, rank: int) -> Storage:
         """How a float weight is stored."""
         fallback = self.precision if rank >= 2 else "float32"

@@ -26,19 +26,8 @@ def import_graph(model: Model, into: Path) -> Artifact:
     Raises `UnsupportedConversionError`, naming operations and nodes, for what TensorFlow or this importer
     has not, before anything is built; `SourceError` for a damaged graph.
     """
-    from google.protobuf.json_format import ParseError
-
     graph = read_graph(model)
-    try:
-        check_importable(graph)
-        unfuse(graph)
-        settle_types(graph)
-        tidy_names(graph)
-        graph_def = to_graph_def(graph)
-    except (ParseError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise SourceError(f"{model.path}: a damaged graph: {error}") from error
-    except SourceError as error:
-        raise SourceError(f"{model.path}: {error.message}", error.hint) from error
+    graph_def = prepared(model, graph)
     try:
         return _export(model, graph, graph_def, into)
     except ValueError as error:  # shapes or attributes that do not fit, told with the node
@@ -46,6 +35,25 @@ def import_graph(model: Model, into: Path) -> Artifact:
         raise UnsupportedConversionError(
             f"{model.path}: TensorFlow does not take this graph: {reason[:300]}"
         ) from error
+
+
+def prepared(model: Model, graph: Graph) -> Any:
+    """TensorFlow's GraphDef of the graph of `model`, which is changed in place; its constants stay nodes.
+
+    Raises as `import_graph`.
+    """
+    from google.protobuf.json_format import ParseError
+
+    try:
+        check_importable(graph)
+        unfuse(graph)
+        settle_types(graph)
+        tidy_names(graph)
+        return to_graph_def(graph)
+    except (ParseError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise SourceError(f"{model.path}: a damaged graph: {error}") from error
+    except SourceError as error:
+        raise SourceError(f"{model.path}: {error.message}", error.hint) from error
 
 
 def tidy_names(graph: Graph) -> None:

@@ -53,7 +53,7 @@ class Encoded:
 class Storage:
     """How a float weight is stored; `levels` (2 to 256) are how many different numbers a uint8 one has."""
 
-    precision: str
+    precision: str = "float32"
     levels: int = LEVELS
 
     def __str__(self) -> str:

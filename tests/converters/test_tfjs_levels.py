@@ -14,6 +14,7 @@ from pipcook_deploy.formats.tfjs_weights import Weight
 from pipcook_deploy.model import Model
 from pipcook_deploy.runtimes.tfjs_node import TfjsNodeRuntime
 from pipcook_deploy.spec import ModelSpec, TensorSpec
+from pipcook_deploy.tensors import load_tensors, save_tensors
 
 SIZE = 96
 RNG = np.random.default_rng(11)
@@ -131,3 +132,58 @@ def test_tfjs_reads_what_was_written_and_zeros_are_zeros(
         answer = found[name.split("/")[0]]
         np.testing.assert_array_equal(answer, stored[name])
         assert (answer[value == 0] == 0).all()
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("samples") / "inputs"
+    save_tensors(folder, {"x": RNG.normal(size=(70, SIZE)).astype(np.float32)})
+    return folder
+
+
+@pytest.mark.heavy
+@pytest.mark.node
+def test_a_trial_answers_like_tfjs_does_with_the_written_file(
+    source: Model, inputs: Path, tmp_path: Path
+) -> None:
+    from pipcook_deploy.converters.tfjs.weight_trial import trial
+
+    tried = [{}, {"first/kernel": {"precision": "uint8", "levels": 16}}]
+    tried.append(tried[1] | {"second/kernel": {"precision": "float16"}})
+    rows = trial(str(source.path), tried, str(inputs), str(tmp_path / "answers"), batch=32)
+    options = [
+        {},
+        {"weights": {"first/*": "uint8"}, "levels": 16},
+        {"weights": {"first/*": "uint8", "second/*": "float16"}, "levels": 16},
+    ]
+    given = load_tensors(inputs)
+    for number, row in enumerate(rows):
+        artifact = convert(source, tmp_path / str(number), **options[number])
+        expected = TfjsNodeRuntime("wasm").run_artifact(artifact, given)
+        found = load_tensors(Path(row["folder"]))
+        for name, value in expected.items():
+            np.testing.assert_allclose(found[name], value, atol=1e-4)
+    assert [row["bytes"] for row in rows] == sorted((r["bytes"] for r in rows), reverse=True)
+
+
+@pytest.mark.heavy
+def test_damage_grows_with_fewer_levels_and_is_told_by_weight(source: Model, inputs: Path) -> None:
+    from pipcook_deploy.converters.tfjs.weight_trial import ranked_damage, weight_damage, weights
+
+    assert [(row["name"], row["kind"]) for row in weights(str(source.path))] == [
+        (name, "MatMul") for name in KERNELS
+    ]
+    for row in weight_damage(str(source.path), str(inputs), 50, [4, 64, 16]):
+        assert [entry["levels"] for entry in row["stored"]] == [None, 64, 16, 4]
+        damage, size = ([entry[k] for entry in row["stored"]] for k in ("damage", "bytes"))
+        assert damage == sorted(damage) and damage[0] == 0 < damage[1]
+        assert size == sorted(size, reverse=True)
+    assert ranked_damage(str(source.path), str(inputs), 50).keys() == KERNELS.keys()
+
+
+@pytest.mark.heavy
+def test_a_trial_of_what_is_not_there_is_refused(source: Model, tmp_path: Path) -> None:
+    from pipcook_deploy.converters.tfjs.trial_graph import TrialGraph
+
+    with pytest.raises(ConversionError, match="no weight 'third'"):
+        TrialGraph(source.path).answers({"third": np.zeros((2, 2))}, {"x": np.zeros((1, SIZE))}, 8)
