@@ -16,6 +16,7 @@ from pipcook_deploy.converters.tflite_float16 import with_half_floats
 from pipcook_deploy.converters.tflite_layers import excluded, read_layers
 from pipcook_deploy.converters.tflite_quantize import Precision as Quantized
 from pipcook_deploy.converters.tflite_quantize import Quantization, quantized
+from pipcook_deploy.converters.tflite_trained import convert_trained, is_trained
 from pipcook_deploy.converters.tflite_unroll import longest_recurrence, unrolled
 from pipcook_deploy.errors import ConversionError, UnsupportedConversionError
 from pipcook_deploy.keep_source import keep
@@ -126,7 +127,9 @@ class TfliteConverter(Converter):
         has not.
         """
         self._check()
-        samples = load_calibration(self.calibration, model.spec) if self._static else None
+        # A SavedModel may bring the ranges of its activations with it.
+        needed = model.format != "saved_model" or self.calibration is not None
+        samples = self._samples(model) if needed else None
         if model.format == "tflite":
             return self._from_tflite(model, samples, into)
         with tempfile.TemporaryDirectory(dir=into) as scratch:
@@ -134,12 +137,13 @@ class TfliteConverter(Converter):
             signature = model.signature if model.format == "saved_model" else None
             native = Model(folder, "saved_model", model.spec, signature=signature)
             with opened_signature(native) as serving:
-                try:
-                    data = self._convert(serving)
-                except _LoopError:
-                    data = self._convert(_without_loops(serving, Path(scratch)))
+                if model.format == "saved_model" and is_trained(serving):
+                    data, more = self._trained(serving, samples)
+                else:
+                    data, more = self._plain(
+                        serving, samples or self._samples(model), Path(scratch)
+                    )
         details: Details = {"signature": serving.name, "io": self.io}
-        data, more = self._smaller(data, samples, serving.name)
         (into / FILE).write_bytes(data)
         return Artifact(
             "tflite",
@@ -151,6 +155,28 @@ class TfliteConverter(Converter):
             precision=self.precision,
             details=details | more,
         )
+
+    def _plain(
+        self, serving: Serving, samples: Tensors | None, scratch: Path
+    ) -> tuple[bytes, Details]:
+        """The file of a model that computes in floats, and what was done to it."""
+        try:
+            data = self._convert(serving)
+        except _LoopError:
+            data = self._convert(_without_loops(serving, scratch))
+        return self._smaller(data, samples, serving.name)
+
+    def _trained(self, serving: Serving, samples: Tensors | None) -> tuple[bytes, Details]:
+        """The same for a model that was trained with the rounding of int8: it can be nothing else."""
+        if self.precision != "int8" or self.io != "float32" or self.exclude or not self.per_channel:
+            raise ConversionError(
+                "tflite: the model was trained with the rounding of int8, and cannot be written otherwise",
+                "set tflite.precision = 'int8', and neither io, exclude nor per_channel",
+            )
+        return convert_trained(serving, samples, self.calibration_samples), {"trained": True}
+
+    def _samples(self, model: Model) -> Tensors | None:
+        return load_calibration(self.calibration, model.spec) if self._static else None
 
     @property
     def _static(self) -> bool:

@@ -48,10 +48,10 @@ class Qat(ModelPass):
     fallback: Literal["refuse", "post_training"] = Field(
         default="refuse", description="Where tfmot cannot: an error, or the model as it was."
     )
-    result: Literal["saved_model", "weights"] = Field(
-        default="saved_model",
-        description="A SavedModel that carries the ranges, for TFLite; or the weights only, in the source's "
-        "own format, for formats that calibrate by themselves.",
+    result: Literal["weights", "saved_model"] = Field(
+        default="weights",
+        description="weights: the source with new weights, for every format, which calibrates by itself; "
+        "saved_model: with the trained ranges in the graph, for TFLite in int8 only.",
     )
 
     def apply(self, model: Model, into: Path, train: Split | None = None) -> PassResult:

@@ -10,9 +10,6 @@ from pipcook_deploy.keras_io import call_keras
 
 PREFIX = "quant_"
 
-# tfmot's default of 0.999 needs thousands of steps before a range is the tensor's and not the initial -6 to 6.
-DECAY = 0.99
-
 # What tfmot raises, for want of an error class of its own.
 ERRORS = (
     ValueError,
@@ -68,7 +65,8 @@ def _config(row: LayerPlan) -> Any:
     if row.how == "range":
         return outputs.Default8BitOutputQuantizeConfig()
     if row.kind == "Conv1D":
-        return weights.Default8BitConvQuantizeConfig(["kernel"], ["activation"], False)
+        # One scale: tfmot's quantizer with one a channel takes kernels of 1, 2 and 4 axes.
+        return weights.Default8BitQuantizeConfig(["kernel"], ["activation"], False)
     if row.kind == "Embedding":
         return weights.Default8BitQuantizeConfig(["embeddings"], [], True)
     return outputs.NoOpQuantizeConfig() if row.kind in MOVING else None
@@ -108,60 +106,44 @@ def _reserve_names(model: Any) -> None:
 
 
 def observe_ranges(model: Any, batches: Sequence[Sequence[Any]]) -> None:
-    """Set the ranges of all activations to what the batches have, and let them follow faster from then on.
+    """Set the ranges of all activations to the extremes in `batches`; training widens them from then on.
 
     `batches` are lists of tensors in the order of the model's inputs.
     """
-    observers = _followers(model)
+    _keep_extremes(model)
     norms = [part for part in model.submodules if type(part).__name__ == "BatchNormalization"]
     before = [norm.trainable for norm in norms]
     for norm in norms:  # or their statistics would move too
         norm.trainable = False
-    for number, batch in enumerate(batches):
-        for observer in observers:
-            observer.decay = number / (number + 1)  # the mean over the batches so far
+    for batch in batches:
         call_keras(model, [*batch], training=True)
     for norm, trainable in zip(norms, before, strict=True):
         norm.trainable = trainable
-    for observer in observers:
-        observer.decay = DECAY
 
 
-def _followers(model: Any) -> list[Any]:
-    """The quantizers of activations, exchanged for some whose averages forget as fast as `decay` says."""
-    from tensorflow_model_optimization.python.core.quantization.keras import quant_ops
+def _keep_extremes(model: Any) -> None:
+    """Let quantizers of activations follow the extremes of all batches, from zero on.
+
+    tfmot's are averages that start at -6 and 6: after the few hundred steps of a fine-tuning they would still be
+    there. They cut tails off, too, which ruins outputs that are numbers.
+    """
     from tensorflow_model_optimization.python.core.quantization.keras.quantizers import (
+        AllValuesQuantizer,
         MovingAverageQuantizer,
     )
 
-    class Follower(MovingAverageQuantizer):  # type: ignore[misc]
-        decay = DECAY
+    def extremes(quantizer: Any) -> Any:
+        known = isinstance(quantizer, MovingAverageQuantizer)
+        return AllValuesQuantizer(**quantizer.get_config()) if known else quantizer
 
-        def __call__(self, inputs: Any, training: bool, weights: Any, **_: Any) -> Any:
-            return quant_ops.MovingAvgQuantize(
-                inputs,
-                weights["min_var"],
-                weights["max_var"],
-                ema_decay=self.decay,
-                is_training=training,
-                num_bits=self.num_bits,
-                per_channel=self.per_axis,
-                symmetric=self.symmetric,
-                narrow_range=self.narrow_range,
-            )
-
-    found = []
     for layer in model.layers:
         outputs = getattr(layer, "_output_quantizers", None) or []
-        for place, quantizer in enumerate(outputs):
-            if isinstance(quantizer, MovingAverageQuantizer):
-                outputs[place] = Follower(**quantizer.get_config())
-                found.append(outputs[place])
+        outputs[:] = [extremes(quantizer) for quantizer in outputs]
         for activation in getattr(layer, "_quantize_activations", []):
-            if isinstance(activation.quantizer, MovingAverageQuantizer):
-                activation.quantizer = Follower(**activation.quantizer.get_config())
-                found.append(activation.quantizer)
-    return found
+            activation.quantizer = extremes(activation.quantizer)
+        for variable in layer.weights:
+            if re.search(r"(output|activation)_(min|max):0$", variable.name):
+                variable.assign(0.0)
 
 
 def plain_weights(made: Any, model: Any, rows: Sequence[LayerPlan]) -> None:

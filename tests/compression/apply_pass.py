@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from pipcook_deploy import plugins
 from pipcook_deploy.data.split import Split
 from pipcook_deploy.model import Model
 
@@ -14,8 +15,6 @@ def apply_pass(
     into: str,
     train: dict[str, Any] | None,
 ) -> Any:
-    from pipcook_deploy.compression.prune import Prune
-
-    made = {"prune": Prune}[name](**options)
+    made = plugins.model_pass(name)(**options)
     split = None if train is None else Split.from_json(train)
     return made.apply(Model.from_json(model), Path(into), split).to_json()
