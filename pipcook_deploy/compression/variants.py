@@ -95,6 +95,7 @@ class _Ladder:
     made: Variants
     deadline: float
     step: Step
+    longest: float = 0.0  # seconds that a rung took
 
     def climb(self, start: Variant) -> None:
         """Add what keeps the budget to the variants."""
@@ -106,18 +107,16 @@ class _Ladder:
             )
             return
         good: list[Variant] = []
-        last, bad = start, None
         for sparsity in self.budget.sparsities:
+            last = good[-1] if good else start
             rung = self._rung(start, last, sparsity)
-            if rung is None or not self._kept(rung):
-                bad = sparsity if rung is not None else None
+            if rung is None:
+                break
+            if not self._kept(rung):
+                between = self._rung(start, last, _between(good, sparsity))
+                good += [between] if between is not None and self._kept(between) else []
                 break
             good.append(rung)
-            last = rung
-        if bad is not None:
-            between = self._rung(start, last, _between(good, bad))
-            if between is not None and self._kept(between):
-                good.append(between)
         self.made.found[:0] = good[: -KEPT_RUNGS - 1 : -1]
 
     def _equalized(self, start: Variant) -> Variant:
@@ -141,8 +140,11 @@ class _Ladder:
         return variant
 
     def _rung(self, start: Variant, last: Variant, sparsity: float) -> Variant | None:
-        if monotonic() > self.deadline:
-            self.made.notes.append(f"pruning ended before {sparsity:.0%}: out of time")
+        started = monotonic()
+        if started + self.longest > self.deadline:
+            self.made.notes.append(
+                f"pruning ended before {sparsity:.0%}: the time left would not have been enough"
+            )
             return None
         train = self.lab.data.splits.get("train")
         label = f"prune {sparsity:.0%}" + (" + fine-tuning" if train else "")
@@ -154,6 +156,7 @@ class _Ladder:
         except CompressionError as error:
             self.made.notes.append(f"{label}: {error.message}")
             return None
+        self.longest = max(self.longest, monotonic() - started)
         return Variant(
             key,
             label if start.key == SOURCE else f"{start.label}, {label}",
