@@ -4,18 +4,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, TypedDict, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypedDict, TypeVar
 
 from pydantic import Field
 
 from pipcook_deploy.artifact import Artifact
 from pipcook_deploy.converter import Converter
+from pipcook_deploy.converters.tfjs.assign_levels import assign
 from pipcook_deploy.errors import ConversionError
 from pipcook_deploy.formats.tfjs_weights import LEVELS, Storage
 from pipcook_deploy.model import Model
 
 Precision = Literal["float32", "float16", "uint16", "uint8"]
 _TRIED = (8, 16, 32, 64, LEVELS)  # levels
+_MATCHED = (8, 16, 32)  # levels of all weights whose bytes are divided anew among them
 Levels = Annotated[int, Field(ge=2, le=LEVELS)]
 
 
@@ -102,6 +104,22 @@ class TfjsConverter(Converter):
             return None
         return "pipcook_deploy.converters.tfjs.weight_trial:ranked_damage"
 
+    def parts_call(self) -> str | None:
+        """Of a graph, as `damage_call`."""
+        if self.kind != "graph" or self.engine != "builtin":
+            return None
+        return "pipcook_deploy.converters.tfjs.weight_trial:parts"
+
+    def mixed(self, parts: Any) -> tuple["TfjsConverter", ...]:
+        """As small as with so many levels for all weights, with the levels where they do the most good."""
+        if "precision" in self.model_fields_set or not parts:
+            return ()
+        made = []
+        for levels in _MATCHED:
+            size = sum(_bytes_at(row["stored"], levels) for row in parts)
+            made.append(self.assigned(assign(parts, goal=size)))
+        return tuple(made)
+
     def assigned(self, levels: Mapping[str, int | None]) -> "TfjsConverter":
         """With what `assign_levels.assign` chose: uint8 of so many levels, or float32, by weight."""
         changed = {
@@ -170,6 +188,12 @@ T = TypeVar("T")
 def escaped(name: str) -> str:
     """A glob that means this name alone."""
     return "".join(f"[{c}]" if c in "*?[" else c for c in name)
+
+
+def _bytes_at(stored: Sequence[dict[str, Any]], levels: int) -> int:
+    """What a weight takes with so many levels, or with the nearest that was measured."""
+    counted = [row for row in stored if row["levels"] is not None]
+    return int(min(counted, key=lambda row: abs(row["levels"] - levels))["bytes"])
 
 
 def _first(rules: Mapping[str, T], name: str, otherwise: T) -> T:

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pipcook_deploy.artifact import Artifact
 from pipcook_deploy.model import Model
@@ -66,6 +66,17 @@ class Converter(Options):
         {part: damage}.
         """
         return None
+
+    def parts_call(self) -> str | None:
+        """The worker function that tells what each part would cost and save in each precision.
+
+        It takes what `damage_call` does; `mixed` makes candidates of what it returns.
+        """
+        return None
+
+    def mixed(self, parts: Any) -> "tuple[Converter, ...]":
+        """Candidates with a precision for each part, from the result of `parts_call`."""
+        return ()
 
     @abstractmethod
     def convert(self, model: Model, into: Path) -> Artifact:

@@ -18,6 +18,11 @@ from pipcook_deploy.runtime import Tensors
 from pipcook_deploy.tensors import load_tensors, save_tensors
 
 BATCH = 256
+CHOICES = (4, 8, 16, 32, 64, 128, 256)  # levels that a weight may be given
+MOST_ELEMENTS = (
+    2_000_000  # of all samples together: every weight is tried with every number of levels
+)
+FEWEST = 8  # samples
 RANKED = 16  # levels that weights are ranked with where only an order is asked for
 
 
@@ -88,6 +93,14 @@ def weight_damage(
             }
         )
     return rows
+
+
+def parts(path: str, inputs: str, samples: int) -> list[dict[str, Any]]:
+    """`weight_damage` in the levels worth choosing from; of large inputs fewer samples than asked for."""
+    graph_inputs = load_tensors(Path(inputs), 1)
+    elements = sum(value.size for value in graph_inputs.values())
+    affordable = max(FEWEST, MOST_ELEMENTS // max(elements, 1))
+    return weight_damage(path, inputs, min(samples, affordable), [*CHOICES])
 
 
 def ranked_damage(path: str, inputs: str, samples: int) -> dict[str, float]:

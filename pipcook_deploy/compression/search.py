@@ -9,6 +9,7 @@ import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
+from typing import Any
 
 from pipcook_deploy.compression.candidates import Build, Judged, Trial, Variant
 from pipcook_deploy.compression.lab import Lab
@@ -89,6 +90,21 @@ class FormatSearch:
                 if self._late():
                     return
                 self._try(variant, choice)
+            for choice in self._mixed(variant):
+                self._try(variant, choice)
+
+    def _mixed(self, variant: Variant) -> Sequence[Converter]:
+        """Candidates with a precision for each part, where the user left that open."""
+        function = self.converter.parts_call()
+        if function is None or len(self.choices) < 2 or self._late():
+            return ()
+        try:
+            plain = self.lab.build(variant, self.converter.uncompressed())
+            arguments = self._on_calibration(plain)
+            found = self.lab.worked_out(function, arguments, f"parts {plain.key}", heavy=True)
+        except DeployError:  # the float32 artifact is among the candidates, and says why it failed
+            return ()
+        return self.converter.mixed(found)
 
     def _try(self, variant: Variant, converter: Converter, left_out: int = 0) -> Trial:
         """Build a candidate and put it in the queue."""
@@ -194,14 +210,20 @@ class FormatSearch:
         if function is None:
             return {}
         plain = self.lab.build(build.variant, converter.uncompressed())
-        arguments = {
+        key = f"damage {function} {plain.key}"
+        heavy = converter.needs_tensorflow("saved_model")
+        found: dict[str, float] = self.lab.worked_out(
+            function, self._on_calibration(plain), key, heavy=heavy
+        )
+        return found
+
+    def _on_calibration(self, plain: Build) -> dict[str, Any]:
+        """What a worker is told that tries the parts of a float32 artifact."""
+        return {
             "path": str(plain.made.file),
             "inputs": str(self.lab.data.splits["calibration"].folder / "inputs"),
             "samples": DAMAGE_SAMPLES,
         }
-        key = f"damage {plain.key}"
-        found: dict[str, float] = self.lab.worked_out(function, arguments, key, heavy=False)
-        return found
 
     # ---- the end
 
