@@ -10,7 +10,7 @@ from pipcook_deploy.artifact import Artifact
 from pipcook_deploy.check_bundle import verify_bundle
 from pipcook_deploy.converters.to_onnx import OnnxConverter
 from pipcook_deploy.converters.to_tflite import TfliteConverter
-from pipcook_deploy.errors import ConversionError, ServerError
+from pipcook_deploy.errors import ServerError
 from pipcook_deploy.runtimes.onnx_runtime import OnnxRuntime
 from pipcook_deploy.serve_source import as_artifact
 from pipcook_deploy.server.engine import InferenceError, make_engine
@@ -141,6 +141,9 @@ def test_a_damaged_tflite_file_is_not_served(tmp_path):
 
 
 @pytest.mark.heavy
-def test_a_tflite_file_cannot_be_quantized(tflite_file, tmp_path):
-    with pytest.raises(ConversionError, match="is copied"):
-        TfliteConverter(precision="float16").convert(_loaded(tflite_file), tmp_path)
+def test_a_tflite_file_of_floats_can_be_had_smaller(tflite_file, tmp_path):
+    options = {"tflite": {"precision": "int8"}}
+    bundle = deploy(tflite_file, to=("tflite",), out=tmp_path / "bundle", options=options)
+    (entry,) = bundle.manifest.artifacts
+    assert entry.precision == "int8"
+    assert [row.status for row in entry.verification] == ["passed"]
