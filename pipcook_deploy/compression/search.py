@@ -20,6 +20,7 @@ from pipcook_deploy.errors import CompressionError, ConversionError, DeployError
 STANDARD_ERRORS = 1.96  # in half a 95 % interval
 MOST_VERDICTS = 5  # the more often the verdict split is asked, the less it proves
 MOST_REPAIRS = 6  # of one candidate: 1, 2, 4 ... parts in float32
+WORTH_REPAIRING = 0.2  # of the budget, lost by the precision alone
 DAMAGE_SAMPLES = 128
 
 Tell = Callable[[str, int, int | None], None]  # what happens, how many are done, of how many
@@ -190,7 +191,7 @@ class FormatSearch:
         """The same candidate with twice as many of its most harmful parts left in float32."""
         build = _built(trial)
         left_out = max(1, 2 * trial.left_out)
-        if self._late() or left_out > 2**MOST_REPAIRS:
+        if self._late() or left_out > 2**MOST_REPAIRS or not self._from_precision(trial):
             return
         try:
             damage = self._damage(build)
@@ -203,6 +204,15 @@ class FormatSearch:
         converter = build.converter.without(worst)
         if converter is not None:
             self._try(build.variant, converter, left_out)
+
+    def _from_precision(self, trial: Trial) -> bool:
+        """Whether the precision did most of the harm, and not the passes before it."""
+        build = _built(trial)
+        judged = trial.verdict or trial.selection
+        if judged is None or not build.variant.passes:
+            return True
+        model = self.lab.judge_model(build.variant, judged.split)
+        return judged.drop.value - model.drop.value > self.budget.max_drop * WORTH_REPAIRING
 
     def _damage(self, build: Build) -> dict[str, float]:
         converter = build.converter

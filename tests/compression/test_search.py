@@ -54,6 +54,7 @@ class FakeLab:
     sizes: dict
     drops: dict  # (selection, verdict)
     damage: dict = field(default_factory=dict)
+    models: dict = field(default_factory=dict)  # drop of a variant in float32
     metric: str = "accuracy"
     asked: list = field(default_factory=list)
     data: object = field(
@@ -86,13 +87,19 @@ class FakeLab:
             split, IntervalEntry(value=0.9 - drop, low=0, high=1), interval, 5000, 9, Path(), "r"
         )
 
+    def judge_model(self, variant, split):
+        drop = self.models.get(variant.key, 0.0)
+        interval = IntervalEntry(value=drop, low=drop, high=drop)
+        return Judged(split, interval, interval, 5000, 9, Path(), "r")
+
     def worked_out(self, function, arguments, key, *, heavy):
         assert function == "fake:damage"
         return self.damage
 
 
 def variant(key):
-    return Variant(key, key, Model(Path("m"), "keras", ModelSpec()))
+    passes = () if key == "source" else ("prune",)
+    return Variant(key, key, Model(Path("m"), "keras", ModelSpec()), passes)
 
 
 def search(lab, *, converter=None, variants=("source",), deadline=None, **budget):
@@ -150,6 +157,14 @@ def test_harmful_parts_go_back_to_float_the_worst_first():
     winner = search(lab).run()
     assert winner.build.converter.exclude == ("b", "c", "d", "a")
     assert winner.build.wire_size == 45
+
+
+def test_what_pruning_broke_is_not_repaired_by_precision():
+    sizes = SIZES | {("sparse", "int8", n): 10 + n for n in (0, 1, 2)}
+    drops = {("sparse", "int8", n): (0.0045, 0.0045) for n in (0, 1, 2)}
+    lab = FakeLab(sizes, drops, damage={"a": 1.0, "b": 0.5}, models={"sparse": 0.0044})
+    assert search(lab, variants=("sparse", "source")).run().label == "source"
+    assert ("sparse", "int8", 1, "selection") not in lab.asked
 
 
 def test_a_repair_that_is_larger_than_another_candidate_waits_for_it():
