@@ -57,7 +57,7 @@ def run_compressed(
         with Journal(_journal_folder(request.out), _about(request, data)) as journal:
             data = _moved(data, journal.folder)
             lab = Lab(request.model, data, metric, journal, workers, installed)
-            samples = _proven_source(request, lab, plain, staging, listener)
+            samples, accuracy = _proven_source(request, lab, plain, staging, listener)
             compressor = Compressor(
                 lab,
                 compression,
@@ -70,7 +70,7 @@ def run_compressed(
             done = compressor.run()
             report = summarize(lab, compression.budget, done)
             failure = joined(list(done.errors.values()))
-            _write(request, done, report, samples, staging, journal)
+            _write(request, done, report, (samples, accuracy), staging, journal)
             if failure and not (request.keep_going and done.made):
                 raise _told(failure, journal)
         if failure is None:
@@ -163,8 +163,8 @@ def _proven_source(
     plain: list[Converter],
     staging: Path,
     listener: Listener,
-) -> Samples:
-    """Golden samples; every format answers them like the source, before anything is compressed."""
+) -> tuple[Samples, float | None]:
+    """Golden samples and the source's accuracy on them; every format answers them like the source, before anything is compressed."""
     ids: Any = request.model.details.get("ids") or {}
     samples = make_samples(request.model.spec, request.samples, ids)
     save_tensors(staging / "samples" / "inputs", samples.inputs)
@@ -180,7 +180,7 @@ def _proven_source(
     failure = joined(list(outcome.errors.values()))
     if failure:
         raise failure
-    return samples
+    return samples, outcome.results["run source"]
 
 
 def _build(lab: Lab, converter: Converter, _: Mapping[str, Any]) -> Any:
@@ -218,7 +218,7 @@ def _write(
     request: StageRequest,
     done: Compressed,
     report: Report,
-    samples: Samples,
+    golden: tuple[Samples, float | None],
     staging: Path,
     journal: Journal,
 ) -> None:
@@ -227,9 +227,8 @@ def _write(
     if done.made:
         model = with_real_outputs(request.model, staging)
         runtime = runtime_for(model.format).variants()[0].label
-        accuracy = report.source.value if report.metric == "accuracy" else None
         built = Built(
-            model, request.recipe, done.made, samples, runtime, accuracy, folder, done.bench
+            model, request.recipe, done.made, golden[0], runtime, golden[1], folder, done.bench
         )
         write_bundle(built, staging)
 
