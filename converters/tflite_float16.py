@@ -6,6 +6,7 @@ subgraph, which LiteRT computes once. Schema: tflite/schema/schema.fbs.
 
 from typing import Any
 
+from pipcook_deploy.converters.tflite_object import packed, unpacked
 from pipcook_deploy.errors import ConversionError
 
 SMALLEST = 16  # elements: an operator more takes as many bytes as it saves below that
@@ -18,12 +19,8 @@ def with_half_floats(data: bytes, names: bool) -> bytes:
     Raises `ConversionError` for values that half floats do not reach.
     """
     from ai_edge_litert import schema_py_generated as schema
-    from ai_edge_litert.tools.flatbuffer_utils import (
-        convert_object_to_bytearray,
-        read_model_from_bytearray,
-    )
 
-    model = read_model_from_bytearray(bytearray(data))
+    model = unpacked(data)
     halved = _halve_buffers(model, schema.TensorType.FLOAT32)
     code = len(model.operatorCodes)
     for subgraph in model.subgraphs:
@@ -36,7 +33,7 @@ def with_half_floats(data: bytes, names: bool) -> bytes:
     added.deprecatedBuiltinCode = added.builtinCode = number
     added.version = _OPERATOR_VERSION
     model.operatorCodes.append(added)
-    return bytes(convert_object_to_bytearray(model))
+    return packed(model)
 
 
 def _halve_buffers(model: Any, float32: int) -> set[int]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipcook_deploy.converters.tflite_calibrate import Ranges
+from pipcook_deploy.converters.tflite_object import packed, unpacked
 from pipcook_deploy.converters.tflite_scales import unsuitable
 from pipcook_deploy.errors import ConversionError, MissingDependencyError
 
@@ -47,28 +48,24 @@ def quantized(
     already.
     """
     _require()
-    from ai_edge_litert.tools.flatbuffer_utils import (
-        convert_object_to_bytearray,
-        read_model_from_bytearray,
-    )
     from ai_edge_quantizer.utils.tfl_flatbuffer_utils import is_float_model
 
-    model = read_model_from_bytearray(bytearray(data))
+    model = unpacked(data)
     if not is_float_model(model):
         raise ConversionError("tflite: the model is quantized already", "start from a float32 file")
     names = _number(model)
-    numbered = bytes(convert_object_to_bytearray(model))
+    numbered = packed(model)
     statistics = _statistics(model, ranges) if how.static else None
     left = set(floats)
     while True:
         scopes = _scopes(model, left)
-        made = read_model_from_bytearray(bytearray(_applied(numbered, how, scopes, statistics)))
+        made = unpacked(_applied(numbered, how, scopes, statistics))
         more = _places(model, unsuitable(made)) - left
         if not more:
             break
         left |= more
     _name(made, names, how.names)
-    return bytes(convert_object_to_bytearray(made)), left
+    return packed(made), left
 
 
 def _applied(
