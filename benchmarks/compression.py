@@ -30,12 +30,13 @@ RECIPES = {
     "collapse": ROOT / "examples/collapse/deploy.toml",
     "spam": ROOT / "examples/spam/deploy.toml",
 }
+SETTINGS = {"fashion": ("data.train=../../dist/data/train-images-idx3-ubyte.gz",)}
 Row = dict[str, Any]
 
 
 def run_case(name: str) -> Row:
     """Run a recipe; sizes and accuracies of its artifacts, over all evaluation samples."""
-    recipe = read_recipe(RECIPES[name])
+    recipe = read_recipe(RECIPES[name], SETTINGS.get(name, ()))
     started = time.monotonic()
     with watched() as listener:
         bundle = run_recipe(recipe, listener=listener)

@@ -64,6 +64,10 @@ class OnnxConverter(LowerOptions, Converter):
         made = (self.model_copy(update={"precision": precision}) for precision in precisions)
         return (*made, self)
 
+    def slowness(self) -> int:
+        """int8 is the fastest; integers that are turned into floats first are slower than those."""
+        return 0 if self.precision == "int8" else 1
+
     def without(self, parts: Sequence[str]) -> "OnnxConverter | None":
         """With more nodes left in float."""
         if self.precision not in DAMAGE:

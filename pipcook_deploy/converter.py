@@ -52,6 +52,10 @@ class Converter(Options):
         """
         return (self,)
 
+    def slowness(self) -> int:
+        """Which of two candidates of about the same size is the better one: the one with less of it."""
+        return 0
+
     def without(self, parts: Sequence[str]) -> "Converter | None":
         """The same with these parts left in float32; None if it knows no parts.
 

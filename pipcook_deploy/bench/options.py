@@ -21,7 +21,7 @@ class BenchOptions(Options):
         default=None, ge=1, le=1024, description="Threads of a runtime; all cores by default."
     )
     seconds: float = Field(
-        default=2.0, gt=0, le=600, description="Seconds a measurement lasts; thrice if unstable."
+        default=1.0, gt=0, le=600, description="Seconds a measurement lasts; thrice if unstable."
     )
     warm_up: float = Field(default=0.3, ge=0, le=600, description="Seconds of calls before.")
 

@@ -20,6 +20,7 @@ from pipcook_deploy.errors import CompressionError, ConversionError, DeployError
 STANDARD_ERRORS = 1.96  # in half a 95 % interval
 MOST_VERDICTS = 5  # the more often the verdict split is asked, the less it proves
 MOST_REPAIRS = 6  # of one candidate: 1, 2, 4 ... parts in float32
+ABOUT_THE_SAME = 1.05  # as much as the least
 WORTH_REPAIRING = 0.2  # of the budget, lost by the precision alone
 DAMAGE_SAMPLES = 128
 
@@ -74,7 +75,7 @@ class FormatSearch:
         while self._queue and self.winner is None and self.verdicts < MOST_VERDICTS:
             if self._late() and self._queue[0][2] is not self._base:
                 break
-            self._measure(heapq.heappop(self._queue)[2])
+            self._measure(self._next())
         if self.winner is None:
             self._fall_back()
         self._explore()
@@ -148,6 +149,15 @@ class FormatSearch:
         return trial.latency_ms if self.budget.goal == "latency" else size * trial.latency_ms
 
     # ---- measuring
+
+    def _next(self) -> Trial:
+        """What costs least; of those that cost about as little the fastest."""
+        least = self._queue[0][0]
+        near = [row for row in self._queue if row[0] <= least * ABOUT_THE_SAME]
+        chosen = min(near, key=lambda row: (_built(row[2]).converter.slowness(), *row[:2]))
+        self._queue.remove(chosen)
+        heapq.heapify(self._queue)
+        return chosen[2]
 
     def _measure(self, trial: Trial) -> None:
         started = monotonic()

@@ -37,6 +37,9 @@ class Fake(Converter):
             Fake(precision=p) if p != "float32" else Fake() for p in ("int8", "half", "float32")
         )
 
+    def slowness(self):
+        return int(self.precision != "int8")
+
     def without(self, parts):
         return self.model_copy(update={"exclude": tuple(parts)})
 
@@ -172,6 +175,13 @@ def test_a_repair_that_is_larger_than_another_candidate_waits_for_it():
     lab = FakeLab(sizes, {("source", "int8", 0): (0.2, 0.2)}, damage={"a": 1.0, "b": 0.5})
     assert search(lab).run().precision == "half"
     assert ("source", "int8", 1, "selection") not in lab.asked
+
+
+def test_of_two_of_about_the_same_size_the_faster_one_is_taken():
+    sizes = {("source", "int8", 0): 50, ("source", "half", 0): 48, ("source", "float32", 0): 100}
+    assert search(FakeLab(sizes, {})).run().precision == "int8"
+    sizes[("source", "half", 0)] = 40
+    assert search(FakeLab(sizes, {})).run().precision == "half"
 
 
 def test_the_sparser_variant_wins_when_it_is_smaller():
