@@ -1,5 +1,6 @@
 """Refuses what is outside the budget, and says what would have to be relaxed."""
 
+from pipcook_deploy.compression.candidates import SOURCE
 from pipcook_deploy.compression.search import FormatSearch, best_of, is_among
 from pipcook_deploy.errors import BudgetError
 from pipcook_deploy.metrics import metric_called
@@ -31,6 +32,10 @@ def _relaxations(search: FormatSearch, needed: float, has_train: bool) -> list[s
     rows = []
     if not is_among(search.converter.uncompressed(), search.choices):
         rows.append(f"leave out convert.{search.format}.precision, so that a search may choose it")
+    if not any(variant.key == SOURCE for variant in search.variants):
+        rows.append(
+            "ask less of [[compress]], or leave it out: then the search prunes as far as it can"
+        )
     rows.append(f"set [budget] max_drop = {max(needed, search.budget.max_drop):.4f}")
     if not has_train:
         rows.append("give [data] train, so that the model can be trained again after each change")

@@ -30,7 +30,8 @@ class BudgetOptions(Options):
         default=900, gt=0, description="Seconds after which the best found so far is taken."
     )
     sparsities: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
-        default=(0.5, 0.7, 0.8, 0.85, 0.9), description="Shares of zero weights that are tried, in order."
+        default=(0.5, 0.7, 0.8, 0.85, 0.9),
+        description="Shares of zero weights that are tried, in order.",
     )
     epochs: float = Field(
         default=2, gt=0, description="Fine-tuning after each step of pruning, if [data] has train."

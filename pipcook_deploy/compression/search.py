@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
-from pipcook_deploy.compression.candidates import Build, Judged, Trial, Variant
+from pipcook_deploy.compression.candidates import SOURCE, Build, Judged, Trial, Variant
 from pipcook_deploy.compression.lab import Lab
 from pipcook_deploy.compression.options import BudgetOptions
 from pipcook_deploy.converter import Converter
@@ -253,7 +253,9 @@ class FormatSearch:
             self._measure(self.base)
 
     def _float_allowed(self) -> bool:
-        return is_among(self.converter.uncompressed(), self.choices)
+        """Not if the user chose a precision or passes: then that is what is judged."""
+        source = any(variant.key == SOURCE for variant in self.variants)
+        return source and is_among(self.converter.uncompressed(), self.choices)
 
     def _explore(self) -> None:
         """Measure some more, so that a report shows what else could be had; the source is always shown."""

@@ -25,7 +25,7 @@ Step = Callable[[str, Callable[[], Any]], Any]  # runs something as a named, sho
 
 @dataclass
 class Variants:
-    """What was made of the source, the most compressed first, the source last.
+    """What was made of the source, the most compressed first; the source last, unless the user chose passes.
 
     `trials` are the measurements of models that are not written in any format yet, `sensitivity` the rows of
     the layer table, `notes` what was not possible and why.
@@ -55,7 +55,7 @@ def make_variants(lab: Lab, request: CompressionRequest, deadline: float, step: 
     start = replace(source, model=model)
     if request.passes:
         made.sensitivity = _sensitivity(lab, start, step)
-        made.found.insert(0, _chosen(lab, request, start, step))
+        made.found = [_chosen(lab, request, start, step)]
     elif request.budget is not None:
         _Ladder(lab, request.budget, made, deadline, step).climb(start)
     return made
