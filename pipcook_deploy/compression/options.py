@@ -34,7 +34,9 @@ class BudgetOptions(Options):
         description="Shares of zero weights that are tried, in order.",
     )
     epochs: float = Field(
-        default=2, gt=0, description="Fine-tuning after each step of pruning, if [data] has train."
+        default=2,
+        gt=0,
+        description="Fine-tuning after each step of pruning, if [data] has train; of a small set more.",
     )
     learning_rate: float = Field(
         default=5e-3, gt=0, description="Of the fine-tuning: Adam, falling to 0 by a cosine."

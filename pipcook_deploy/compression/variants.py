@@ -12,11 +12,13 @@ from pipcook_deploy.compression.lab import Lab
 from pipcook_deploy.compression.model_pass import PassResult
 from pipcook_deploy.compression.options import BudgetOptions
 from pipcook_deploy.compression.request import CompressionRequest
+from pipcook_deploy.data.split import Split
 from pipcook_deploy.errors import CompressionError
 
 KEPT_RUNGS = 3  # variants of the ladder that formats are searched with, the sparsest first
 UNEVEN = 8.0  # channel ranges that differ so much within a kernel are worth equalizing
 SENSITIVITY_SAMPLES = 256
+FEWEST_STEPS = 300  # of training after each step of pruning
 BITS = (8, 6, 5, 4, 3)
 SPARSITIES = (0.5, 0.7, 0.9)
 
@@ -49,7 +51,7 @@ def make_variants(lab: Lab, request: CompressionRequest, deadline: float, step: 
                 "start from the Keras file, or leave [[compress]] out",
             )
         made.notes.append(
-            f"a {lab.source.format} model has no layers to prune or train: only precisions were tried"
+            f"{lab.source.format} models have no layers to prune or train: only precisions were tried"
         )
         return made
     start = replace(source, model=model)
@@ -175,11 +177,17 @@ class _Ladder:
             "model": last.model.to_json(),
             "train": None if train is None else train.to_json(),
             "sparsity": allocate(self.made.sensitivity, sparsity),
-            "epochs": self.budget.epochs,
+            "epochs": self._epochs(train),
             "learning_rate": self.budget.learning_rate,
             "batch": self.budget.batch,
             "seed": self.budget.seed,
         }
+
+    def _epochs(self, train: Split | None) -> float:
+        """As asked for; a small set is gone through more often, or too few steps would be taken."""
+        if train is None:
+            return 0.0
+        return max(self.budget.epochs, FEWEST_STEPS * self.budget.batch / max(train.count, 1))
 
     def _kept(self, variant: Variant) -> bool:
         judged: Judged = self.step(

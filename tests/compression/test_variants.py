@@ -29,7 +29,7 @@ class FakeLab:
         self.drops, self.uneven = drops, uneven
         splits = ["calibration", "selection", "verdict", *(["train"] if train else [])]
         self.data = SimpleNamespace(
-            splits={n: SimpleNamespace(to_json=lambda n=n: {"name": n}) for n in splits}
+            splits={n: SimpleNamespace(to_json=lambda n=n: {"name": n}, count=640) for n in splits}
         )
         self.rungs = []
 
@@ -52,6 +52,7 @@ class FakeLab:
 
     def made_by(self, function, arguments, key):
         (sparsity,) = arguments["sparsity"].values()
+        self.epochs = arguments["epochs"]
         self.rungs.append(
             (round(sparsity, 3), arguments["model"]["path"], arguments["train"] is not None)
         )
@@ -106,6 +107,14 @@ def test_without_training_data_nothing_is_trained():
     found, _ = made(lab)
     assert not any(rung[2] for rung in lab.rungs)
     assert found.found[0].label == "prune 25%"
+
+
+def test_a_small_training_set_is_gone_through_more_often():
+    lab = FakeLab({0.5: 0.0, 0.7: 0.0, 0.9: 0.0})
+    made(lab, epochs=2, batch=64)
+    assert lab.epochs == 30  # 300 steps
+    made(lab, epochs=40, batch=64)
+    assert lab.epochs == 40
 
 
 def test_uneven_channels_are_evened_out_first_and_pruned_from_there():
