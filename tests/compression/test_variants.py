@@ -142,7 +142,7 @@ def test_for_latency_nothing_is_pruned_and_that_is_said():
 def test_a_source_without_layers_is_left_as_it_is():
     found, shown = made(FakeLab({}, format="onnx"))
     assert [v.key for v in found.found] == ["source"]
-    assert "onnx model has no layers" in found.notes[0]
+    assert "onnx models have no layers" in found.notes[0]
     assert shown == []
 
 
