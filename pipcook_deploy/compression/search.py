@@ -186,13 +186,13 @@ class FormatSearch:
             trial.reason = f"{self._drop(trial.verdict)} on the verdict split"
 
     def _promises(self, judged: Judged) -> bool:
-        """Whether it keeps the budget with a standard error to spare, but for half of the budget at most.
+        """Whether it keeps the budget with a standard error to spare, but for a third of the budget at most.
 
         The selection split is one draw of the data. Without a margin the verdict, on another draw, would refuse
         every other choice; on a small split the margin would leave nothing to choose.
         """
         error = (judged.drop.high - judged.drop.low) / 2 / STANDARD_ERRORS
-        return self._keeps(judged.drop.value + min(error, self.budget.max_drop / 2))
+        return self._keeps(judged.drop.value + min(error, self.budget.max_drop / 3))
 
     def _keeps(self, drop: float) -> bool:
         return drop <= self.budget.max_drop + 1e-12
