@@ -166,10 +166,10 @@ def _why(search: FormatSearch, error: DeployError | None) -> str:
     size = human_bytes(winner.build.wire_size)
     goal = {"latency": "the fastest", "balanced": "the best by size and latency"}
     what = goal.get(search.budget.goal, "the smallest on the wire")
-    text = f"{what} of {len(search.trials)} that kept the budget ({size})"
+    text = f"{what} that kept the budget, of {len(search.trials)} candidates ({size})"
     if refused:
         best = best_of(search)
-        text += f"; {len(refused)} before it lost too much"
+        text += f"; {len(refused)} that would have been better by that lost too much"
         text += f", the closest being {best.label} in {best.precision}" if best else ""
     return text
 
