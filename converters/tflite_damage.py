@@ -41,19 +41,23 @@ def op_damage(
     }
 
 
-def int8_damage(path: str, inputs: str, samples: int) -> dict[str, float]:
+def int8_damage(path: str, inputs: str, samples: int, per_channel: bool = True) -> dict[str, float]:
     """`op_damage` of int8."""
-    return op_damage(path, inputs, samples, "int8")
+    return op_damage(path, inputs, samples, "int8", per_channel)
 
 
-def int16x8_damage(path: str, inputs: str, samples: int) -> dict[str, float]:
+def int16x8_damage(
+    path: str, inputs: str, samples: int, per_channel: bool = True
+) -> dict[str, float]:
     """`op_damage` of int16 activations with int8 weights."""
-    return op_damage(path, inputs, samples, "int16x8")
+    return op_damage(path, inputs, samples, "int16x8", per_channel)
 
 
-def dynamic_damage(path: str, inputs: str, samples: int) -> dict[str, float]:
+def dynamic_damage(
+    path: str, inputs: str, samples: int, per_channel: bool = True
+) -> dict[str, float]:
     """`op_damage` of int8 weights alone."""
-    return op_damage(path, inputs, samples, "dynamic")
+    return op_damage(path, inputs, samples, "dynamic", per_channel)
 
 
 def _answers(data: bytes, inputs: Tensors) -> Tensors:

@@ -79,6 +79,10 @@ class OnnxConverter(LowerOptions, Converter):
         name = DAMAGE.get(self.precision)
         return name and f"pipcook_deploy.converters.onnx_quantize.damage:{name}"
 
+    def damage_options(self) -> dict[str, Any]:
+        """One scale for a whole kernel does another damage than one for each channel."""
+        return {"per_channel": self.per_channel}
+
     def needs_tensorflow(self, source_format: str) -> bool:
         """Not for an ONNX source."""
         return source_format != "onnx"

@@ -124,6 +124,10 @@ class TfliteConverter(Converter):
             return None
         return f"pipcook_deploy.converters.tflite_damage:{self.precision}_damage"
 
+    def damage_options(self) -> dict[str, Any]:
+        """One scale for a whole kernel does another damage than one for each channel."""
+        return {"per_channel": self.per_channel}
+
     def convert(self, model: Model, into: Path) -> Artifact:
         """Write `model` below `into`.
 

@@ -71,6 +71,10 @@ class Converter(Options):
         """
         return None
 
+    def damage_options(self) -> dict[str, Any]:
+        """What `damage_call` takes besides, from these options."""
+        return {}
+
     def parts_call(self) -> str | None:
         """The worker function that tells what each part would cost and save in each precision.
 

@@ -198,19 +198,19 @@ class FormatSearch:
         return drop <= self.budget.max_drop + 1e-12
 
     def _repair(self, trial: Trial) -> None:
-        """The same candidate with twice as many of its most harmful parts left in float32."""
+        """The same candidate with more of its most harmful parts left in float32, but never all of them."""
         build = _built(trial)
-        left_out = max(1, 2 * trial.left_out)
-        if self._late() or left_out > 2**MOST_REPAIRS or not self._from_precision(trial):
+        if self._late() or trial.left_out >= 2**MOST_REPAIRS or not self._from_precision(trial):
             return
         try:
             damage = self._damage(build)
         except DeployError as error:
             trial.reason = f"{trial.reason}; its parts could not be told apart: {error.message}"
             return
+        left_out = more_parts(trial.left_out, len(damage))
+        if left_out == trial.left_out:
+            return
         worst = sorted(damage, key=lambda name: (-damage[name], name))[:left_out]
-        if len(worst) < left_out and len(damage) <= trial.left_out:
-            return  # everything is in float32 already
         converter = build.converter.without(worst)
         if converter is not None:
             self._try(build.variant, converter, left_out)
@@ -230,11 +230,11 @@ class FormatSearch:
         if function is None:
             return {}
         plain = self.lab.build(build.variant, converter.uncompressed())
-        key = f"damage {function} {plain.key}"
+        options = converter.damage_options()
+        key = f"damage {function} {options} {plain.key}"
         heavy = converter.needs_tensorflow("saved_model")
-        found: dict[str, float] = self.lab.worked_out(
-            function, self._on_calibration(plain), key, heavy=heavy
-        )
+        arguments = self._on_calibration(plain) | options
+        found: dict[str, float] = self.lab.worked_out(function, arguments, key, heavy=heavy)
         return found
 
     def _on_calibration(self, plain: Build) -> dict[str, Any]:
@@ -293,6 +293,18 @@ class FormatSearch:
 
     def _drop(self, judged: Judged) -> str:
         return f"loses {judged.drop.value:.4f} of {self.lab.metric} on {judged.samples} samples"
+
+
+def more_parts(left_out: int, parts: int) -> int:
+    """How many parts to leave in float32 after so many were too few.
+
+    Twice as many; where that were all, all but a quarter of the rest, and at last all but one: of 8 parts 1, 2, 4, 7.
+    The same number when there is nothing left to try.
+    """
+    doubled = max(1, 2 * left_out)
+    if doubled < parts:
+        return doubled
+    return max(left_out, parts - max(1, (parts - left_out) // 4))
 
 
 def best_of(search: FormatSearch) -> Trial | None:

@@ -11,7 +11,7 @@ import pytest
 from pipcook_deploy.compression.candidates import Build, Judged, Variant
 from pipcook_deploy.compression.gate import refusal
 from pipcook_deploy.compression.options import BudgetOptions
-from pipcook_deploy.compression.search import FormatSearch
+from pipcook_deploy.compression.search import FormatSearch, more_parts
 from pipcook_deploy.converter import Converter
 from pipcook_deploy.errors import ConversionError
 from pipcook_deploy.model import Model
@@ -45,6 +45,9 @@ class Fake(Converter):
 
     def damage_call(self):
         return "fake:damage"
+
+    def damage_options(self):
+        return {"per_channel": False}
 
     def convert(self, model, into):
         raise NotImplementedError
@@ -97,6 +100,7 @@ class FakeLab:
 
     def worked_out(self, function, arguments, key, *, heavy):
         assert function == "fake:damage"
+        self.told = arguments
         return self.damage
 
 
@@ -160,6 +164,33 @@ def test_harmful_parts_go_back_to_float_the_worst_first():
     winner = search(lab).run()
     assert winner.build.converter.exclude == ("b", "c", "d", "a")
     assert winner.build.wire_size == 45
+
+
+@pytest.mark.parametrize(
+    ("parts", "tried"),
+    [
+        (0, []),
+        (1, []),
+        (2, [1]),
+        (3, [1, 2]),
+        (5, [1, 2, 4]),
+        (8, [1, 2, 4, 7]),
+        (40, [1, 2, 4, 8, 16, 32, 38, 39]),
+    ],
+)
+def test_more_and_more_parts_go_back_to_float_but_never_all(parts: int, tried: list[int]):
+    found, left_out = [], 0
+    while (more := more_parts(left_out, parts)) != left_out:
+        found.append(more)
+        left_out = more
+    assert found == tried
+
+
+def test_damage_is_measured_as_the_candidate_is_written():
+    sizes = SIZES | {("source", "int8", 1): 30}
+    lab = FakeLab(sizes, {("source", "int8", 0): (0.2, 0.2)}, damage={"a": 1.0, "b": 0.5})
+    search(lab).run()
+    assert lab.told["per_channel"] is False
 
 
 def test_what_pruning_broke_is_not_repaired_by_precision():
