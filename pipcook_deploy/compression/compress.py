@@ -110,7 +110,9 @@ class Compressor:
     def _checked(self, search: FormatSearch, _: Mapping[str, Any]) -> None:
         """The gate: a format without a winner ends its task with an error."""
         if search.run() is None:
-            raise refusal(search, has_train="train" in self.lab.data.splits)
+            has_train = "train" in self.lab.data.splits
+            has_layers = self.lab.trainable() is not None
+            raise refusal(search, has_train=has_train, has_layers=has_layers)
 
     # ---- proving the winners
 

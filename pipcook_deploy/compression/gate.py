@@ -6,8 +6,11 @@ from pipcook_deploy.errors import BudgetError
 from pipcook_deploy.metrics import metric_called
 
 
-def refusal(search: FormatSearch, *, has_train: bool) -> BudgetError:
-    """The error that ends a format for which nothing keeps the budget."""
+def refusal(search: FormatSearch, *, has_train: bool, has_layers: bool = True) -> BudgetError:
+    """The error that ends a format for which nothing keeps the budget.
+
+    `has_layers`: whether passes could change the source at all.
+    """
     metric, budget = metric_called(search.lab.metric), search.budget
     allowed = metric.shown(budget.max_drop)
     head = f"{search.format}: nothing keeps the budget of {allowed} of {search.lab.metric}"
@@ -23,11 +26,14 @@ def refusal(search: FormatSearch, *, has_train: bool) -> BudgetError:
         f"{judged.samples} samples)"
     )
     return BudgetError(
-        message, "relax one: " + "; or ".join(_relaxations(search, drop.high, has_train))
+        message,
+        "relax one: " + "; or ".join(_relaxations(search, drop.high, has_train, has_layers)),
     )
 
 
-def _relaxations(search: FormatSearch, needed: float, has_train: bool) -> list[str]:
+def _relaxations(
+    search: FormatSearch, needed: float, has_train: bool, has_layers: bool
+) -> list[str]:
     """What would let the best candidate in, the likeliest to help first."""
     rows = []
     if not is_among(search.converter.uncompressed(), search.choices):
@@ -37,6 +43,10 @@ def _relaxations(search: FormatSearch, needed: float, has_train: bool) -> list[s
             "ask less of [[compress]], or leave it out: then the search prunes as far as it can"
         )
     rows.append(f"set [budget] max_drop = {max(needed, search.budget.max_drop):.4f}")
-    if not has_train:
+    if not has_layers:
+        rows.append(
+            "start from the Keras file that this model was made from: its layers can be equalized and trained"
+        )
+    elif not has_train:
         rows.append("give [data] train, so that the model can be trained again after each change")
     return rows

@@ -236,6 +236,8 @@ def test_a_precision_that_the_user_chose_is_not_replaced_by_another():
     assert "leave out convert.fake.precision" in error.hint
     assert "max_drop = 0.3020" in error.hint
     assert "train" in error.hint
+    graph = refusal(found, has_train=False, has_layers=False)
+    assert "Keras file" in graph.hint and "[data] train" not in graph.hint
 
 
 def test_a_candidate_that_cannot_be_written_is_told_and_passed_over():
