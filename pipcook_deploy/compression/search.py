@@ -202,6 +202,8 @@ class FormatSearch:
         build = _built(trial)
         if self._late() or trial.left_out >= 2**MOST_REPAIRS or not self._from_precision(trial):
             return
+        if build.converter.damage_options() != self.converter.damage_options():
+            return  # the next candidate is the repair: with the scales that the user left alone
         try:
             damage = self._damage(build)
         except DeployError as error:

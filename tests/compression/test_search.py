@@ -26,6 +26,7 @@ class Fake(Converter):
     accepts: ClassVar[tuple[str, ...]] = ("keras",)
     precision: str = "float32"
     exclude: tuple[str, ...] = ()
+    per_channel: bool = False
 
     def uncompressed(self):
         return Fake()
@@ -47,7 +48,7 @@ class Fake(Converter):
         return "fake:damage"
 
     def damage_options(self):
-        return {"per_channel": False}
+        return {"per_channel": self.per_channel}
 
     def convert(self, model, into):
         raise NotImplementedError
@@ -191,6 +192,15 @@ def test_damage_is_measured_as_the_candidate_is_written():
     lab = FakeLab(sizes, {("source", "int8", 0): (0.2, 0.2)}, damage={"a": 1.0, "b": 0.5})
     search(lab).run()
     assert lab.told["per_channel"] is False
+
+
+def test_a_coarser_scale_than_the_user_asked_for_is_not_repaired():
+    sizes = SIZES | {("source", "int8", 1): 30}
+    lab = FakeLab(sizes, {("source", "int8", 0): (0.2, 0.2)}, damage={"a": 1.0, "b": 0.5})
+    found = search(lab, converter=Fake(per_channel=True))
+    found.choices = (Fake(precision="int8"), Fake(precision="half"))
+    assert found.run().precision == "half"
+    assert ("source", "int8", 1, "selection") not in lab.asked
 
 
 def test_what_pruning_broke_is_not_repaired_by_precision():
