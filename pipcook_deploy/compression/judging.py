@@ -18,11 +18,13 @@ from pipcook_deploy.tensors import load_tensors, save_tensors
 CHUNK = 1000  # samples that are in memory at once
 
 
-def answer_artifact(artifact: dict[str, Any], inputs: str, outputs: str) -> Any:
-    """Answer the tensors of a folder with an artifact, in the fastest variant of its runtime that can."""
+def answer_artifact(
+    artifact: dict[str, Any], inputs: str, outputs: str, count: int | None = None
+) -> Any:
+    """Answer the tensors of a folder (the first `count`) with an artifact, in its runtime's fastest variant."""
     built = Artifact.from_json(artifact)
     variants = runtime_for(built.model_format).variants()
-    given = _inputs(Path(inputs))
+    given = {name: value[:count] for name, value in _inputs(Path(inputs)).items()}
     for variant in reversed(variants):  # the first has every kernel, the last is the fastest
         try:
             results = _in_chunks(lambda rows, v=variant: v.run_artifact(built, rows), given)
@@ -44,12 +46,19 @@ def answer_model(model: dict[str, Any], inputs: str, outputs: str) -> Any:
     return {"runtime": runtime.label}
 
 
-def judge(spec: dict[str, Any], split: dict[str, Any], metric: str, before: str, after: str) -> Any:
-    """Score of the answers in the folder `after`, and their drop against those in `before`."""
+def judge(
+    spec: dict[str, Any],
+    split: dict[str, Any],
+    metric: str,
+    before: str,
+    after: str,
+    count: int | None = None,
+) -> Any:
+    """Score of the answers in the folder `after`, and their drop against those in `before`; of the first `count`."""
     described = ModelSpec.model_validate(spec)
-    targets = Split.from_json(split).targets()
+    targets = Split.from_json(split).targets()[:count]
     measure = metric_called(metric)
-    old, new = load_tensors(Path(before)), load_tensors(Path(after))
+    old, new = load_tensors(Path(before), count), load_tensors(Path(after), count)
     return {
         "score": asdict(measure.score(new, targets, described)),
         "drop": asdict(measure.drop(old, new, targets, described)),

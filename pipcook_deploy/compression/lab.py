@@ -186,9 +186,12 @@ class Lab:
         """How good the source is."""
         return self._judge(split, *self._answers(self._reference_model(), split))
 
-    def judge(self, build: Build, split: str) -> Judged:
-        """How good an artifact is, in its own runtime, and what it lost against the source."""
-        return self._judge(split, *self._answers(build, split))
+    def judge(self, build: Build, split: str, count: int | None = None) -> Judged:
+        """How good an artifact is, in its own runtime, and what it lost against the source.
+
+        With `count`, on the first samples of the split only, which are as mixed as all of them.
+        """
+        return self._judge(split, *self._answers(build, split, count), count)
 
     def judge_model(self, variant: Variant, split: str) -> Judged:
         """The same for a model that is not written in any format yet."""
@@ -198,7 +201,7 @@ class Lab:
         """The folder of answers to a folder of tensors."""
         return self._answered(subject, inputs, key)[0]
 
-    def _judge(self, split: str, answers: Path, runtime: str) -> Judged:
+    def _judge(self, split: str, answers: Path, runtime: str, count: int | None = None) -> Judged:
         part = self.data.splits[split]
         before = self.reference(split)
         arguments = {
@@ -207,20 +210,28 @@ class Lab:
             "metric": self.metric,
             "before": str(before),
             "after": str(answers),
+            "count": count,
         }
         key = f"judge {self.metric} {part.sha256} {answers.name} against {before.name}"
         value = self.worked_out(f"{JUDGING}:judge", arguments, key, heavy=False)
         score, drop = (_interval(value[name]) for name in ("score", "drop"))
-        changed = int(value["drop"]["changed"])
-        return Judged(split, score, drop, part.count, changed, answers, runtime)
+        changed, samples = (int(value["drop"][name]) for name in ("changed", "samples"))
+        return Judged(split, score, drop, samples, changed, answers, runtime)
 
-    def _answers(self, subject: Build | Model, split: str) -> tuple[Path, str]:
+    def _answers(
+        self, subject: Build | Model, split: str, count: int | None = None
+    ) -> tuple[Path, str]:
         part = self.data.splits[split]
-        return self._answered(subject, part.folder / "inputs", part.sha256)
+        key = part.sha256 if count is None else f"{part.sha256} first {count}"
+        return self._answered(subject, part.folder / "inputs", key, count)
 
-    def _answered(self, subject: Build | Model, inputs: Path, key: str) -> tuple[Path, str]:
+    def _answered(
+        self, subject: Build | Model, inputs: Path, key: str, count: int | None = None
+    ) -> tuple[Path, str]:
+        what: dict[str, Any]
         if isinstance(subject, Build):
-            function, what = "answer_artifact", {"artifact": subject.artifact}
+            function = "answer_artifact"
+            what = {"artifact": subject.artifact, "count": count}
             format, name = subject.artifact["model_format"], subject.key
         else:
             function, what = "answer_model", {"model": subject.to_json()}

@@ -20,6 +20,7 @@ from pipcook_deploy.errors import CompressionError, ConversionError, DeployError
 STANDARD_ERRORS = 1.96  # in half a 95 % interval
 MOST_VERDICTS = 5  # the more often the verdict split is asked, the less it proves
 MOST_REPAIRS = 6  # of one candidate: 1, 2, 4 ... parts in float32
+FIRST_LOOK = 500  # samples that tell what is far outside the budget
 ABOUT_THE_SAME = 1.05  # as much as the least
 WORTH_REPAIRING = 0.2  # of the budget, lost by the precision alone
 DAMAGE_SAMPLES = 128
@@ -78,6 +79,11 @@ class FormatSearch:
             self._measure(self._next())
         if self.winner is None:
             self._fall_back()
+        best = best_of(self)
+        if self.winner is None and best is not None and best.verdict is None:
+            best.selection = self.lab.judge(
+                _built(best), "selection"
+            )  # to be told of: on all samples
         self._explore()
         return self.winner
 
@@ -172,6 +178,8 @@ class FormatSearch:
 
     def _judge(self, trial: Trial) -> None:
         build = _built(trial)
+        if self._is_hopeless(trial):
+            return
         trial.selection = self.lab.judge(build, "selection")
         if not self._promises(trial.selection) and trial is not self._base:
             trial.state = "out of budget"
@@ -184,6 +192,17 @@ class FormatSearch:
         else:
             trial.state = "out of budget"
             trial.reason = f"{self._drop(trial.verdict)} on the verdict split"
+
+    def _is_hopeless(self, trial: Trial) -> bool:
+        """Whether a first look at few samples is enough: even the lower end of its interval is too much."""
+        if trial is self._base or self.lab.data.splits["selection"].count < 2 * FIRST_LOOK:
+            return False
+        look = self.lab.judge(_built(trial), "selection", FIRST_LOOK)
+        if look.drop.low <= self.budget.max_drop:
+            return False
+        trial.selection, trial.state = look, "out of budget"
+        trial.reason = f"{self._drop(look)} at a first look"
+        return True
 
     def _promises(self, judged: Judged) -> bool:
         """Whether it keeps the budget with a standard error to spare, but for a third of the budget at most.

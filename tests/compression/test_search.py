@@ -66,7 +66,10 @@ class FakeLab:
     asked: list = field(default_factory=list)
     data: object = field(
         default_factory=lambda: SimpleNamespace(
-            splits={"calibration": SimpleNamespace(folder=Path("calibration"))}
+            splits={
+                "calibration": SimpleNamespace(folder=Path("calibration")),
+                "selection": SimpleNamespace(count=5000),
+            }
         )
     )
 
@@ -84,11 +87,11 @@ class FakeLab:
         files = [{"size": self.sizes[what], "brotli": self.sizes[what]}]
         return Build(f"{what}{converter.exclude}", variant, converter, artifact, (), files)
 
-    def judge(self, build, split):
+    def judge(self, build, split, count=None):
         what = (build.variant.key, build.converter.precision, len(build.converter.exclude))
-        self.asked.append((*what, split))
+        self.asked.append((*what, split if count is None else f"first {count}"))
         drop = self.drops.get(what, (0.0, 0.0))[split == "verdict"]
-        half = 1.96 * ERROR
+        half = 1.96 * ERROR * (1 if count is None else 3)
         interval = IntervalEntry(value=drop, low=drop - half, high=drop + half)
         return Judged(
             split, IntervalEntry(value=0.9 - drop, low=0, high=1), interval, 5000, 9, Path(), "r"
@@ -128,10 +131,25 @@ SIZES = {("source", "int8", 0): 25, ("source", "half", 0): 50, ("source", "float
 def test_the_smallest_that_keeps_the_budget_wins():
     found = search(FakeLab(SIZES, {("source", "int8", 0): (0.002, 0.003)}))
     assert found.run().precision == "int8"
-    assert found.lab.asked[:2] == [
-        ("source", "int8", 0, "selection"),
-        ("source", "int8", 0, "verdict"),
-    ]
+    what = ("source", "int8", 0)
+    assert found.lab.asked[:3] == [(*what, "first 500"), (*what, "selection"), (*what, "verdict")]
+
+
+def test_what_is_far_outside_is_told_by_a_first_look():
+    found = search(FakeLab(SIZES, {("source", "int8", 0): (0.3, 0.3)}))
+    found.run()
+    assert ("source", "int8", 0, "selection") not in found.lab.asked
+    assert "first look" in next(t.reason for t in found.trials if t.precision == "int8")
+    near = search(FakeLab(SIZES, {("source", "int8", 0): (0.007, 0.007)}))
+    near.run()
+    assert ("source", "int8", 0, "selection") in near.lab.asked
+
+
+def test_a_small_split_is_asked_whole_at_once():
+    lab = FakeLab(SIZES, {})
+    lab.data.splits["selection"].count = 400
+    search(lab).run()
+    assert not any(row[3].startswith("first") for row in lab.asked)
 
 
 def test_what_loses_too_much_is_left_for_the_next_larger():
