@@ -190,7 +190,34 @@ def _layers(done: Compressed) -> tuple[LayerEntry, ...]:
         if "histogram" in changed:
             fields["after"] = changed["histogram"]
         fields["precision"] = {
-            winner.format: winner.precision for winner in winners if winner.build
+            winner.format: _precision_in(winner, row["name"]) for winner in winners if winner.build
         }
         rows.append(LayerEntry.model_validate(fields))
     return tuple(rows)
+
+
+def _precision_in(winner: Trial, kernel: str) -> str:
+    """What a winner stores one layer's kernel in, as far as the names in its format tell.
+
+    Converters name what they treat apart after the layer: `model/conv0/Conv2D`.
+    """
+    layer = kernel.rpartition("/")[0] or kernel
+    if winner.build is None:
+        return winner.precision
+    converter, details = winner.build.converter.model_dump(), winner.build.artifact["details"]
+    levels, weights = converter.get("levels"), converter.get("weights") or {}
+    for glob, count in levels.items() if isinstance(levels, dict) else ():
+        if _is_of(glob, layer):
+            return f"uint8, {count} levels"
+    if any(how == "float32" and _is_of(glob, layer) for glob, how in weights.items()):
+        return "float32"
+    quantization = details.get("quantization") or {}
+    apart = [*(quantization.get("float") or ()), *(details.get("excluded") or ())]
+    if any(_is_of(str(name), layer) for name in apart):
+        return "float32"
+    return winner.precision
+
+
+def _is_of(name: str, layer: str) -> bool:
+    path = "/" + name.replace(";", "/") + "/"
+    return f"/{layer}/" in path or f"/{layer}_1/" in path

@@ -65,7 +65,7 @@ def bench_bars(bench: Sequence[BenchEntry]) -> str | None:
         axes.invert_yaxis()
         axes.set_xlim(left=0)
         axes.grid(visible=False, axis="y")
-        axes.set_xlabel("milliseconds: median (bar) to p95 (line)")
+        axes.set_xlabel("ms: median (bar), p95 (line)")
         _legend(axes)
 
     return drawn("bench", 5.4, 1.1 + 0.24 * len(rows), draw)
