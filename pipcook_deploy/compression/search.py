@@ -185,10 +185,14 @@ class FormatSearch:
             trial.state = "out of budget"
             trial.reason = f"{self._drop(trial.selection)} on the selection split"
             return
-        trial.verdict = self.lab.judge(build, "verdict")
+        self._ask(trial)
+
+    def _ask(self, trial: Trial) -> None:
+        """The verdict on a candidate."""
+        trial.verdict = self.lab.judge(_built(trial), "verdict")
         self.verdicts += 1
         if self._keeps(trial.verdict.drop.value):
-            trial.state = "winner"
+            trial.state, trial.reason = "winner", None
         else:
             trial.state = "out of budget"
             trial.reason = f"{self._drop(trial.verdict)} on the verdict split"
@@ -221,6 +225,8 @@ class FormatSearch:
         build = _built(trial)
         if self._late() or trial.left_out >= 2**MOST_REPAIRS or not self._from_precision(trial):
             return
+        if build.variant.key == SOURCE and any("equalize" in v.passes for v in self.variants):
+            return  # the equalized model computes the same, and is mended with fewer floats
         if build.converter.damage_options() != self.converter.damage_options():
             return  # the next candidate is the repair: with the scales that the user left alone
         try:
@@ -269,9 +275,16 @@ class FormatSearch:
     # ---- the end
 
     def _fall_back(self) -> None:
-        """The source in float32, unless the user wants another precision."""
-        if self._float_allowed() and self.base.state == "built":
-            self._measure(self.base)
+        """The source in float32; if the user wants another, what kept the budget with nothing to spare."""
+        if self._float_allowed():
+            if self.base.state == "built":
+                self._measure(self.base)
+            return
+        refused = [t for t in self.trials if t.state == "out of budget" and t.verdict is None]
+        close = [t for t in refused if t.selection and self._keeps(t.selection.drop.value)]
+        for trial in sorted(close, key=lambda trial: trial.cost):
+            if self.winner is None and self.verdicts < MOST_VERDICTS and not self._late():
+                self._ask(trial)
 
     def _float_allowed(self) -> bool:
         """Not if the user chose a precision or passes: then that is what is judged."""

@@ -1,6 +1,6 @@
 """The search against a lab whose measurements are given: what it chooses, and in which order it asks."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
 from types import SimpleNamespace
@@ -252,6 +252,27 @@ def test_the_sparser_variant_wins_when_it_is_smaller():
 def test_float_is_the_last_resort():
     drops = {("source", "int8", 0): (0.3, 0.3), ("source", "half", 0): (0.3, 0.3)}
     assert search(FakeLab(SIZES, drops)).run().precision == "float32"
+
+
+def test_before_a_refusal_what_has_nothing_to_spare_is_asked_too():
+    lab = FakeLab(SIZES, {("source", "int8", 0): (0.0045, 0.004)})
+    winner = search(lab, converter=Fake(precision="int8")).run()
+    assert winner.precision == "int8"
+    assert winner.reason is None
+    lab = FakeLab(SIZES, {("source", "int8", 0): (0.0045, 0.006)})
+    found = search(lab, converter=Fake(precision="int8"))
+    assert found.run() is None
+    assert "0.6 points" in refusal(found, has_train=True).message
+
+
+def test_a_source_is_not_mended_with_floats_where_it_could_be_equalized():
+    sizes = SIZES | {("source", "int8", 1): 30}
+    lab = FakeLab(sizes, {("source", "int8", 0): (0.2, 0.2)}, damage={"a": 1.0, "b": 0.5})
+    found = search(lab)
+    equal = replace(variant("equal"), passes=("equalize",))
+    found.variants = [equal, *found.variants]
+    assert found.run().precision == "half"
+    assert ("source", "int8", 1, "selection") not in lab.asked
 
 
 def test_a_precision_that_the_user_chose_is_not_replaced_by_another():
