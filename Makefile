@@ -87,7 +87,7 @@ $(DATA)/spam/evaluation.csv: $(STAMP)
 data: $(DATA)/train-images-idx3-ubyte.gz $(DATA)/spam/evaluation.csv
 
 bench-compression: setup data
-	$(BIN)/python benchmarks/compression.py fashion collapse spam --json dist/bench/compression.json
+	$(BIN)/python benchmarks/compression.py fashion collapse spam --json docs/compression.json --readme README.md
 
 bench-int8: $(STAMP)
 	$(BIN)/python benchmarks/int8.py --json dist/bench/int8.json

@@ -1,6 +1,6 @@
 """Compression inside an accuracy budget, on real data, against the bars that this project set itself.
 
-    python benchmarks/compression.py [fashion] [collapse] [spam] [--json FILE]
+    python benchmarks/compression.py [fashion] [collapse] [spam] [--json FILE] [--readme FILE]
 
 Each case runs its recipe as a user would, then asks every artifact of the bundle all evaluation samples again,
 through the runtime that will run it: what the search saw, and what only the verdict saw.
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from measure import ROOT, write_json
+from measure import ROOT, put_into, write_json
 
 from pipcook_deploy import Bundle
 from pipcook_deploy.api import opened, run_recipe, with_recipe
@@ -174,11 +174,44 @@ def show(case: Row) -> None:
         print(f"{'met' if met else 'NOT MET':<8} {bar}")
 
 
+NAMES = {
+    "fashion": "Fashion-MNIST CNN, 84,934 parameters, 60,000 training images",
+    "collapse": "depthwise CNN that int8 ruins, no training data",
+    "spam": "spam filter, Embedding and Conv1D, 2,250 training mails",
+}
+HEAD = (
+    "| model | format | made by | precision | brotli, of float32 | size, of float32 | accuracy, of float32 |\n"
+    "|---|---|---|---|---|---|---|"
+)
+FORMATS = {"tfjs": "TF.js", "onnx": "ONNX", "saved_model": "SavedModel", "tflite": "TFLite"}
+
+
+def markdown(cases: list[Row]) -> str:
+    """The table of the README."""
+    rows = [HEAD]
+    for case in cases:
+        took = f"{NAMES[case['case']]} ({case['seconds']:.0f} s)"
+        for row in case["artifacts"]:
+            rows.append(
+                f"| {took} | {FORMATS[row['format']]} | {row['model']} | {row['precision']} "
+                f"| {row['brotli'] / 1000:.1f} kB, 1/{1 / row['brotli_ratio']:.1f} "
+                f"| {row['size'] / 1000:.1f} kB, {row['size_ratio']:.2f} "
+                f"| {row['accuracy']:.2%}, {-100 * row['drop']:+.2f} |"
+            )
+            took = ""
+    counts = ", ".join(f"{case['artifacts'][0]['samples']:,}" for case in cases)
+    return "\n".join(rows) + (
+        f"\n\nAccuracy over all evaluation samples ({counts}), asked again of the bundle's artifacts in their own "
+        "runtimes: `make bench-compression`."
+    )
+
+
 def main() -> int:
     """1 when a bar is not met."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("cases", nargs="*", default=["fashion"], choices=[*RECIPES])
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--readme", type=Path, help="write the table into this file")
     arguments = parser.parse_args()
     cases = []
     for name in arguments.cases:
@@ -188,6 +221,8 @@ def main() -> int:
         cases.append(case)
     if arguments.json:
         write_json(arguments.json, json.loads(json.dumps(cases)))
+    if arguments.readme:
+        put_into(arguments.readme, "compression", markdown(cases))
     return 0 if all(all(case["bars"].values()) for case in cases) else 1
 
 

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from measure import PROGRAM, ROOT, needed, timed, write_json
+from measure import PROGRAM, ROOT, needed, put_into, timed, write_json
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "tfjs graph": ("--to", "tfjs"),
@@ -23,7 +23,6 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "tflite": ("--to", "tflite"),
 }
 TOGETHER = {"tfjs": "tfjs graph", "onnx": "onnx", "saved_model": "saved_model", "tflite": "tflite"}
-BEGIN, END = "<!-- matrix:begin -->", "<!-- matrix:end -->"
 SAMPLES = 8
 
 # Models and samples come from the tests' own zoo: no framework is imported in this process.
@@ -116,16 +115,6 @@ def _text(cell: Cell, where: str, reasons: list[str]) -> str:
     return text
 
 
-def put_into(readme: Path, text: str) -> None:
-    """Replace what stands between the markers."""
-    content = readme.read_text("utf-8")
-    before, begin, rest = content.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise SystemExit(f"{readme}: no {BEGIN} ... {END}")
-    readme.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", "utf-8")
-
-
 def main() -> None:
     """Make the models, measure each, write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -144,7 +133,7 @@ def main() -> None:
             write_json(arguments.json, rows)
     print(table(rows))
     if arguments.readme:
-        put_into(arguments.readme, table(rows))
+        put_into(arguments.readme, "matrix", table(rows))
 
 
 if __name__ == "__main__":

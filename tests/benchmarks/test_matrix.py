@@ -43,16 +43,16 @@ def test_a_runtime_that_lacks_something_is_a_footnote(matrix):
 
 def test_only_what_stands_between_the_markers_is_replaced(matrix, tmp_path: Path):
     readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{matrix.BEGIN}\nold\n{matrix.END}\nafter\n")
-    matrix.put_into(readme, "new")
-    assert readme.read_text() == f"before\n{matrix.BEGIN}\nnew\n{matrix.END}\nafter\n"
+    readme.write_text("before\n<!-- matrix:begin -->\nold\n<!-- matrix:end -->\nafter\n")
+    matrix.put_into(readme, "matrix", "new")
+    assert readme.read_text() == "before\n<!-- matrix:begin -->\nnew\n<!-- matrix:end -->\nafter\n"
 
 
 def test_a_readme_without_markers_is_left_alone(matrix, tmp_path: Path):
     readme = tmp_path / "README.md"
     readme.write_text("nothing\n")
     with pytest.raises(SystemExit, match="matrix:begin"):
-        matrix.put_into(readme, "new")
+        matrix.put_into(readme, "matrix", "new")
     assert readme.read_text() == "nothing\n"
 
 
