@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Any
 
 from pipcook_deploy.assemble import Made
+from pipcook_deploy.compression.budget_check import check_by_answers, check_by_count
 from pipcook_deploy.compression.candidates import Build, Judged, Trial
 from pipcook_deploy.compression.gate import refusal
 from pipcook_deploy.compression.lab import Lab
@@ -19,9 +20,11 @@ from pipcook_deploy.compression.variants import Variants, make_variants
 from pipcook_deploy.converter import Converter
 from pipcook_deploy.errors import DeployError
 from pipcook_deploy.manifest import BlessingEntry, CompressionEntry, VerificationEntry
+from pipcook_deploy.metrics import metric_called
 from pipcook_deploy.report.entries import BenchEntry
 from pipcook_deploy.samples import Samples
 from pipcook_deploy.schedule import Listener, Task, run_tasks, watched_step
+from pipcook_deploy.tensors import load_tensors
 from pipcook_deploy.verification import Check, joined, variants_of
 
 LADDER_SHARE = 0.6  # of the time limit: the rest is for the formats
@@ -81,7 +84,12 @@ class Compressor:
         return watched_step(name, self.listener, run)
 
     def _source(self) -> Judged:
-        self.lab.source_score("verdict")
+        answers = self.lab.source_score("verdict").answers
+        metric, budget = metric_called(self.lab.metric), self.request.budget
+        verdict = self.lab.data.splits["verdict"]
+        if budget is not None and not check_by_count(metric, budget, verdict):
+            spec = self.lab.source.spec
+            check_by_answers(metric, budget, verdict, load_tensors(answers), spec)
         return self.lab.source_score("selection")
 
     # ---- searching

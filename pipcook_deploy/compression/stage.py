@@ -11,6 +11,7 @@ from typing import Any
 from pipcook_deploy import __version__, plugins
 from pipcook_deploy.assemble import TOOLS, Built, write_bundle
 from pipcook_deploy.bundle import Bundle
+from pipcook_deploy.compression.budget_check import check_by_count
 from pipcook_deploy.compression.compress import Compressed, Compressor
 from pipcook_deploy.compression.journal import Journal
 from pipcook_deploy.compression.lab import Lab
@@ -23,7 +24,7 @@ from pipcook_deploy.errors import DeployError
 from pipcook_deploy.files import staged_folder
 from pipcook_deploy.jobs.workers import Workers
 from pipcook_deploy.manifest import VerificationEntry
-from pipcook_deploy.metrics import check_measurable, default_metric, metric_called
+from pipcook_deploy.metrics import default_metric, metric_called
 from pipcook_deploy.model import Model
 from pipcook_deploy.planner import describe_plan, plan
 from pipcook_deploy.report.entries import Report
@@ -146,11 +147,8 @@ def _metric(model: Model, compression: CompressionRequest, data: PreparedData) -
     verdict = data.splits["verdict"]
     name = (budget and budget.metric) or default_metric(model.spec, verdict.targets())
     metric = metric_called(name)
-    if budget is not None and metric.best == 1:  # of a share: it needs no answers to tell
-        try:
-            check_measurable(metric, budget.max_drop, verdict.count)
-        except ValueError:
-            return name
+    if budget is not None:
+        check_by_count(metric, budget, verdict)
     return name
 
 

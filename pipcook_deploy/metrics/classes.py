@@ -66,6 +66,6 @@ def _binary(scores: Array, name: str) -> Array:
         raise UsageError(
             f"the output {name!r} is one score from {known.min():.3g} to {known.max():.3g}: it is a "
             "class only as a probability, 0 to 1",
-            "end the model with a sigmoid, or choose [budget] metric = 'rmse'",
+            "end the model with a sigmoid, or choose [budget] metric = 'rmse'; of several outputs the first is judged",
         )
     return np.concatenate([1 - scores, scores], axis=1)  # exactly a half is the first class
