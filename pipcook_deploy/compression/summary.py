@@ -67,8 +67,17 @@ def summarize(lab: Lab, budget: BudgetOptions | None, done: Compressed) -> Repor
         flips=tuple(FlipEntry.model_validate(row) for row in told["flips"]),
         flip_counts={name: FlipCounts.model_validate(row) for name, row in told["counts"].items()},
         bench=done.bench,
-        notes=(*done.variants.notes, *done.untimed, *lab.data.describe()),
+        notes=(*unjudged(spec), *done.variants.notes, *done.untimed, *lab.data.describe()),
     )
+
+
+def unjudged(spec: ModelSpec) -> list[str]:
+    """What the metric does not look at."""
+    others = [tensor.name for tensor in spec.outputs[1:]]
+    if not others or spec.task == "object-detection":
+        return []
+    said = ", ".join(others)
+    return [f"only the first output, {spec.outputs[0].name}, is judged; {said} may have lost more"]
 
 
 def tell_changes(
