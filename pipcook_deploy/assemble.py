@@ -75,7 +75,10 @@ def write_bundle(built: Built, staging: Path) -> None:
     for made in built.made:
         place = bundle / "artifacts" / made.format
         place.parent.mkdir(exist_ok=True)
-        shutil.move(made.artifact["path"], place)
+        if made.compression is None:
+            shutil.move(made.artifact["path"], place)
+        else:  # a search keeps what it made: the next run may start from it
+            shutil.copytree(made.artifact["path"], place)
     manifest = Manifest(
         tools=_tool_versions(),
         spec=built.model.spec,

@@ -47,6 +47,12 @@ def runtimes() -> list[type["Runtime"]]:
     return sorted((kind for kind in found if kind.installed()), key=lambda kind: kind.additional)
 
 
+def owners() -> dict[str, str]:
+    """The packages that plugins come from, with their versions."""
+    points = [p for group in (CONVERTERS, RUNTIMES, PASSES) for p in entry_points(group=group)]
+    return {point.dist.name: point.dist.version for point in points if point.dist}
+
+
 def _points(group: str) -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=group)}
 

@@ -13,17 +13,18 @@ from pipcook_deploy.compression.model_pass import ModelPass, PassResult
 from pipcook_deploy.converter import Converter
 from pipcook_deploy.data.split import Split
 from pipcook_deploy.errors import CompressionError, ConversionError
+from pipcook_deploy.files import files_below
 from pipcook_deploy.jobs.workers import WorkerError, Workers
 from pipcook_deploy.model import Model
 from pipcook_deploy.planner import Step, plan
 from pipcook_deploy.report.entries import IntervalEntry
+from pipcook_deploy.sources.files import source_hash
 from pipcook_deploy.steps import runtime_for
 from pipcook_deploy.tensors import save_tensors
 
 if TYPE_CHECKING:
     from pipcook_deploy.data.prepared import PreparedData
 
-MOST_CALIBRATION = 200  # samples that a converter without its own calibration set is given
 JUDGING = "pipcook_deploy.compression.judging"
 
 
@@ -93,8 +94,13 @@ class Lab:
             raise CompressionError(f"{key}: {error}", error.tail()) from error
 
     def worked_out(self, function: str, arguments: dict[str, Any], key: str, *, heavy: bool) -> Any:
-        """The JSON value of a worker function, computed once."""
-        return self.journal.remember(key, lambda: self._call(function, arguments, heavy=heavy))
+        """The JSON value of a worker function, computed once. Raises `CompressionError` if it dies."""
+        try:
+            return self.journal.remember(key, lambda: self._call(function, arguments, heavy=heavy))
+        except WorkerError as error:
+            raise CompressionError(
+                f"{function.partition(':')[2]}: {error}", error.tail()
+            ) from error
 
     # ---- artifacts
 
@@ -111,8 +117,10 @@ class Lab:
     def _build(self, variant: Variant, converter: Converter, key: str) -> dict[str, Any]:
         try:
             artifact, chain = self._artifact(variant, converter, key)
-        except ConversionError as error:  # remembered too: the next run would fail alike
-            return {"failed": error.message}
+        except ConversionError as error:
+            if isinstance(error.__cause__, WorkerError):  # killed, or out of memory: not for ever
+                raise
+            return {"failed": error.message}  # remembered too: the next run would fail alike
         arguments = {"folder": artifact["path"]}
         files = self._call("pipcook_deploy.steps:measure_files", arguments, heavy=False)
         return {"artifact": artifact, "chain": chain, "files": files}
@@ -148,6 +156,8 @@ class Lab:
         options = converter.model_dump(mode="json")
         if options.get("calibration", "") is None:
             options["calibration"] = str(self.calibration())
+            if "calibration_samples" not in converter.model_fields_set:
+                options["calibration_samples"] = self.data.splits["calibration"].count
         arguments = {
             "converter": converter.format,
             "options": options,
@@ -171,7 +181,7 @@ class Lab:
             import numpy as np
 
             inputs = self.data.splits["calibration"].inputs()
-            np.savez(path, **{name: value[:MOST_CALIBRATION] for name, value in inputs.items()})
+            np.savez(path, **inputs)
 
         self.journal.remember(f"calibration {self.data.sha256}", write)
         return path
@@ -198,8 +208,9 @@ class Lab:
         return self._judge(split, *self._answers(variant.model, split))
 
     def answers(self, subject: Build | Model, inputs: Path, key: str) -> Path:
-        """The folder of answers to a folder of tensors."""
-        return self._answered(subject, inputs, key)[0]
+        """The folder of answers to a folder of tensors, which may hold others in the next run."""
+        content = source_hash(files_below(inputs), inputs)
+        return self._answered(subject, inputs, f"{key} {content}")[0]
 
     def _judge(self, split: str, answers: Path, runtime: str, count: int | None = None) -> Judged:
         part = self.data.splits[split]
@@ -307,7 +318,14 @@ def _number(value: Any) -> float | None:
 
 
 def _text(converter: Converter) -> str:
-    return json.dumps(converter.model_dump(mode="json"), sort_keys=True)
+    """All that a converter's result depends on: its options, and what is in the files that they name."""
+    files = {name: _content(path) for name, path in converter if isinstance(path, Path)}
+    return json.dumps(converter.model_dump(mode="json") | files, sort_keys=True)
+
+
+def _content(path: Path) -> str:
+    files = files_below(path) if path.is_dir() else [path] if path.exists() else []
+    return source_hash(files, path if path.is_dir() else None)
 
 
 def _short(value: Any) -> str:

@@ -1,7 +1,8 @@
 """The deploy stage with a compression in it: prove the source in every format, then search, then bundle."""
 
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -20,7 +21,7 @@ from pipcook_deploy.compression.summary import summarize
 from pipcook_deploy.converter import Converter
 from pipcook_deploy.data.prepare import prepare_data
 from pipcook_deploy.data.prepared import PreparedData
-from pipcook_deploy.errors import DeployError
+from pipcook_deploy.errors import DeployError, UsageError
 from pipcook_deploy.files import staged_folder
 from pipcook_deploy.jobs.workers import Workers
 from pipcook_deploy.manifest import VerificationEntry
@@ -51,6 +52,7 @@ def run_compressed(
     for converter in plain:
         runtime_for(converter.writes()).require()
     listener.chosen(describe_plan(request.model.format, steps))
+    _check_files(request.converters)
     with staged_folder(request.out) as staging, Workers(staging) as workers:
         workers.warm()
         data = _prepared(request, compression, staging, listener)
@@ -74,15 +76,22 @@ def run_compressed(
             _write(request, done, report, (samples, accuracy), staging, journal)
             if failure and not (request.keep_going and done.made):
                 raise _told(failure, journal)
-        if failure is None:
-            journal.remove()
     if failure:
-        raise failure
+        raise _told(failure, journal)
+    journal.remove()  # the bundle is in its place
     return Bundle.open(request.out)
 
 
+def _check_files(converters: Sequence[Converter]) -> None:
+    """Without its calibration set a precision would only be one that failed, among others."""
+    for converter in converters:
+        for name, value in converter:
+            if isinstance(value, Path) and not value.exists():
+                raise UsageError(f"convert.{converter.format}: {name}: {value} does not exist")
+
+
 def _journal_folder(out: Path) -> Path:
-    final = out.absolute()
+    final = Path(os.path.abspath(out))  # noqa: PTH100 - as the bundle's place is found
     return final.with_name(f".{final.name}.search")
 
 
@@ -90,11 +99,14 @@ def _about(request: StageRequest, data: PreparedData) -> dict[str, Any]:
     """What the results of a search depend on, and nothing that may change between two runs of it."""
     model = request.model
     return {
+        "folder": str(_journal_folder(request.out)),  # results name files in it
         "source": model.source_hash,
+        "signature": model.signature,
         "spec": model.spec.model_dump(mode="json"),
         "data": data.sha256,
         "tools": {name: _version(name) for name in (*TOOLS, *MORE_TOOLS)},
         "program": __version__,
+        "plugins": plugins.owners(),
     }
 
 

@@ -44,6 +44,7 @@ class Workers:
         self._zygotes: dict[bool, _Zygote] = {}
         self._lock = threading.Lock()
         self._count = 0
+        self._closed = False
 
     def __enter__(self) -> "Workers":
         return self
@@ -54,6 +55,8 @@ class Workers:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        with self._lock:
+            self._closed = True
         for zygote in self._zygotes.values():
             zygote.close()
 
@@ -84,6 +87,8 @@ class Workers:
 
     def _zygote(self, heavy: bool) -> "_Zygote":
         with self._lock:
+            if self._closed:  # a thread that goes on after an interrupt
+                raise WorkerError("the run has ended", self._scratch / "ended.log")
             if heavy not in self._zygotes:
                 if heavy:
                     _require_tensorflow()
