@@ -127,16 +127,21 @@ class Compressor:
     def _prove(self, searches: list[FormatSearch]) -> tuple[list[Made], dict[str, DeployError]]:
         """Every winner in every runtime, against its own answers to the golden samples."""
         tasks: list[Task] = []
+        errors: dict[str, DeployError] = {}
         for search in searches:
             build = _winning(search)
-            answers = self.lab.answers(build, self.inputs, f"golden {self.lab.source.source_hash}")
+            try:
+                answers = self._golden(build)
+            except DeployError as error:  # of one format: the others go on
+                errors[search.format] = error
+                continue
             tasks += [
                 Task(check.task, partial(_verify, check, build, self.lab.workers))
                 for check in self._checks(search.format, build, answers)
             ]
         outcome = run_tasks(tasks, jobs=self.jobs, listener=self.listener)
-        made, errors = [], {}
-        for search in searches:
+        made = []
+        for search in [s for s in searches if s.format not in errors]:
             prefix = f"verify {search.format} ("
             failed = joined([e for name, e in outcome.errors.items() if name.startswith(prefix)])
             if failed:
@@ -180,8 +185,12 @@ class Compressor:
                 float_wire_size=base.wire_size,
                 blessed_by=self._blessing(winner),
             ),
-            answers=self.lab.answers(build, self.inputs, f"golden {self.lab.source.source_hash}"),
+            answers=self._golden(build),
         )
+
+    def _golden(self, build: Build) -> Path:
+        """The artifact's own answers to the golden inputs."""
+        return self.lab.answers(build, self.inputs, f"golden {self.lab.source.source_hash}")
 
     def _blessing(self, winner: Trial) -> BlessingEntry | None:
         if winner.verdict is None:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from pipcook_deploy.options import Options
+from pipcook_deploy.text import did_you_mean
 
 Goal = Literal["size", "latency", "balanced"]
 
@@ -48,6 +49,16 @@ class BudgetOptions(Options):
         description="Candidates measured after the winner, to show what else there is.",
     )
     seed: int = Field(default=0, ge=0)
+
+    @field_validator("metric")
+    @classmethod
+    def _known(cls, value: str | None) -> str | None:
+        from pipcook_deploy.metrics import METRICS
+
+        if value is not None and value not in METRICS:
+            near = did_you_mean(value, METRICS)
+            raise ValueError(f"there is no such metric{near}; there are {', '.join(METRICS)}")
+        return value
 
     @field_validator("sparsities")
     @classmethod

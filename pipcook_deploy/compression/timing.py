@@ -8,8 +8,8 @@ from typing import Any
 from pipcook_deploy.bench.measure import timed_runtimes
 from pipcook_deploy.bench.options import BenchOptions
 from pipcook_deploy.compression.candidates import Build
-from pipcook_deploy.errors import UnsupportedRuntimeError
-from pipcook_deploy.jobs.workers import Workers
+from pipcook_deploy.errors import CompressionError, UnsupportedRuntimeError
+from pipcook_deploy.jobs.workers import WorkerError, Workers
 from pipcook_deploy.report.entries import BenchEntry
 
 SHORT = 0.5  # seconds that a candidate is timed for
@@ -44,6 +44,8 @@ def latency_in(
                     row = workers.call(f"{MEASURE}:measure", arguments, heavy=False)
                 except UnsupportedRuntimeError:
                     continue
+                except WorkerError as error:
+                    raise CompressionError(f"{runtime} ends when it is timed: {error}") from error
                 return float(row["p50_ms"])
         return None
 
@@ -77,6 +79,8 @@ def timed_pairs(
                 done.append(runtime)
             except UnsupportedRuntimeError as error:  # a kernel that one backend lacks
                 untimed.append(f"{build.artifact['format']}: not timed: {error.message}")
+            except WorkerError as error:
+                untimed.append(f"{build.artifact['format']}: not timed in {runtime}: {error}")
     return rows
 
 

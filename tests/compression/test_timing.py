@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from pipcook_deploy.bench.options import BenchOptions
 from pipcook_deploy.compression import timing
 from pipcook_deploy.errors import UnsupportedRuntimeError
+from pipcook_deploy.jobs.workers import WorkerError
 
 
 class Calls:
@@ -68,3 +69,16 @@ def test_a_format_that_nothing_times_has_no_latency(monkeypatch):
     calls = Calls(broken=("tfjs-wasm",))
     assert timing.latency_in(calls, Path("inputs"), BENCH)(BUILD) == 1.0
     assert calls.asked == ["tfjs-wasm", "tfjs-cpu"]
+
+
+def test_a_runtime_that_dies_while_it_is_timed_ends_nothing_else(monkeypatch):
+    class Dying(Calls):
+        def call(self, function, arguments, *, heavy):
+            rivals = arguments.get("contestants") or [arguments]
+            if rivals[0]["runtime"] == "openvino":
+                raise WorkerError("the worker was ended by SIGSEGV", Path("no.log"))
+            return super().call(function, arguments, heavy=heavy)
+
+    rows, untimed = _pairs(monkeypatch, Dying(), ("onnxruntime", "openvino"))
+    assert {runtime for runtime, _ in rows} == {"onnxruntime"}
+    assert untimed == ["tfjs: not timed in openvino: the worker was ended by SIGSEGV"]
