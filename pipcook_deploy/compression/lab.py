@@ -20,7 +20,6 @@ from pipcook_deploy.planner import Step, plan
 from pipcook_deploy.report.entries import IntervalEntry
 from pipcook_deploy.sources.files import source_hash
 from pipcook_deploy.steps import runtime_for
-from pipcook_deploy.tensors import save_tensors
 
 if TYPE_CHECKING:
     from pipcook_deploy.data.prepared import PreparedData
@@ -279,12 +278,6 @@ class Lab:
 
     def _call(self, function: str, arguments: dict[str, Any], *, heavy: bool) -> Any:
         return self.workers.call(function, arguments, heavy=heavy)
-
-
-def save_inputs(folder: Path, inputs: dict[str, Any]) -> Path:
-    """Tensors as a folder that `Lab.answers` takes."""
-    save_tensors(folder, inputs)
-    return folder
 
 
 def _as_model(base: Build, source: Model) -> Model:

@@ -9,11 +9,11 @@ import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any
 
 from pipcook_deploy.compression.candidates import SOURCE, Build, Judged, Trial, Variant
 from pipcook_deploy.compression.lab import Lab
 from pipcook_deploy.compression.options import BudgetOptions
+from pipcook_deploy.compression.parts import mixtures, more_parts, worst_parts
 from pipcook_deploy.converter import Converter
 from pipcook_deploy.errors import CompressionError, ConversionError, DeployError
 
@@ -23,7 +23,6 @@ MOST_REPAIRS = 6  # of one candidate: 1, 2, 4 ... parts in float32
 FIRST_LOOK = 500  # samples that tell what is far outside the budget
 ABOUT_THE_SAME = 1.05  # as much as the least
 WORTH_REPAIRING = 0.2  # of the budget, lost by the precision alone
-DAMAGE_SAMPLES = 128
 
 Tell = Callable[[str, int, int | None], None]  # what happens, how many are done, of how many
 
@@ -81,9 +80,8 @@ class FormatSearch:
             self._fall_back()
         best = best_of(self)
         if self.winner is None and best is not None and best.verdict is None:
-            best.selection = self.lab.judge(
-                _built(best), "selection"
-            )  # to be told of: on all samples
+            # To be told of, on all samples and not at a first look.
+            best.selection = self.lab.judge(_built(best), "selection")
         self._explore()
         return self.winner
 
@@ -98,21 +96,9 @@ class FormatSearch:
                 if self._late():
                     return
                 self._try(variant, choice)
-            for choice in self._mixed(variant):
-                self._try(variant, choice)
-
-    def _mixed(self, variant: Variant) -> Sequence[Converter]:
-        """Candidates with a precision for each part, where the user left that open."""
-        function = self.converter.parts_call()
-        if function is None or len(self.choices) < 2 or self._late():
-            return ()
-        try:
-            plain = self.lab.build(variant, self.converter.uncompressed())
-            arguments = self._on_calibration(plain)
-            found = self.lab.worked_out(function, arguments, f"parts {plain.key}", heavy=True)
-        except DeployError:  # the float32 artifact is among the candidates, and says why it failed
-            return ()
-        return self.converter.mixed(found)
+            if len(self.choices) > 1 and not self._late():
+                for choice in mixtures(self.lab, self.converter, variant):
+                    self._try(variant, choice)
 
     def _try(self, variant: Variant, converter: Converter, left_out: int = 0) -> Trial:
         """Build a candidate and put it in the queue."""
@@ -230,15 +216,14 @@ class FormatSearch:
         if build.converter.damage_options() != self.converter.damage_options():
             return  # the next candidate is the repair: with the scales that the user left alone
         try:
-            damage = self._damage(build)
+            parts = worst_parts(self.lab, build)
         except DeployError as error:
             trial.reason = f"{trial.reason}; its parts could not be told apart: {error.message}"
             return
-        left_out = more_parts(trial.left_out, len(damage))
+        left_out = more_parts(trial.left_out, len(parts))
         if left_out == trial.left_out:
             return
-        worst = sorted(damage, key=lambda name: (-damage[name], name))[:left_out]
-        converter = build.converter.without(worst)
+        converter = build.converter.without(parts[:left_out])
         if converter is not None:
             self._try(build.variant, converter, left_out)
 
@@ -250,27 +235,6 @@ class FormatSearch:
             return True
         model = self.lab.judge_model(build.variant, judged.split)
         return judged.drop.value - model.drop.value > self.budget.max_drop * WORTH_REPAIRING
-
-    def _damage(self, build: Build) -> dict[str, float]:
-        converter = build.converter
-        function = converter.damage_call()
-        if function is None:
-            return {}
-        plain = self.lab.build(build.variant, converter.uncompressed())
-        options = converter.damage_options()
-        key = f"damage {function} {options} {plain.key}"
-        heavy = converter.needs_tensorflow("saved_model")
-        arguments = self._on_calibration(plain) | options
-        found: dict[str, float] = self.lab.worked_out(function, arguments, key, heavy=heavy)
-        return found
-
-    def _on_calibration(self, plain: Build) -> dict[str, Any]:
-        """What a worker is told that tries the parts of a float32 artifact."""
-        return {
-            "path": str(plain.made.file),
-            "inputs": str(self.lab.data.splits["calibration"].folder / "inputs"),
-            "samples": DAMAGE_SAMPLES,
-        }
 
     # ---- the end
 
@@ -327,18 +291,6 @@ class FormatSearch:
 
     def _drop(self, judged: Judged) -> str:
         return f"loses {judged.drop.value:.4f} of {self.lab.metric} on {judged.samples} samples"
-
-
-def more_parts(left_out: int, parts: int) -> int:
-    """How many parts to leave in float32 after so many were too few.
-
-    Twice as many; where that were all, all but a quarter of the rest, and at last all but one: of 8 parts 1, 2, 4, 7.
-    The same number when there is nothing left to try.
-    """
-    doubled = max(1, 2 * left_out)
-    if doubled < parts:
-        return doubled
-    return max(left_out, parts - max(1, (parts - left_out) // 4))
 
 
 def best_of(search: FormatSearch) -> Trial | None:

@@ -11,7 +11,8 @@ import pytest
 from pipcook_deploy.compression.candidates import Build, Judged, Variant
 from pipcook_deploy.compression.gate import refusal
 from pipcook_deploy.compression.options import BudgetOptions
-from pipcook_deploy.compression.search import FormatSearch, more_parts
+from pipcook_deploy.compression.parts import more_parts
+from pipcook_deploy.compression.search import FormatSearch
 from pipcook_deploy.converter import Converter
 from pipcook_deploy.errors import ConversionError
 from pipcook_deploy.model import Model
