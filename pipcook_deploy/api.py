@@ -302,6 +302,11 @@ def _compression(
             )
         return None
     given: dict[str, Any] = {}
+    if not isinstance(data, DataOptions | Mapping):
+        raise UsageError(
+            f"data: a {type(data).__name__} is given; it takes a table",
+            'say what the samples are for: data={"evaluation": ...}',
+        )
     if isinstance(data, Mapping):
         given = {
             role: data[role]

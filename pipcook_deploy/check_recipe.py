@@ -1,12 +1,22 @@
 """What a recipe would do, and what is missing for it, without doing it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
+
 from pipcook_deploy import plugins
 from pipcook_deploy.api import opened, with_recipe
+from pipcook_deploy.compression.budget_check import check_by_count, check_metric
+from pipcook_deploy.compression.lab import require_layers
+from pipcook_deploy.compression.request import CompressionRequest
+from pipcook_deploy.converter import Converter
+from pipcook_deploy.data.prepare import check_data
 from pipcook_deploy.errors import MissingDependencyError, UsageError
+from pipcook_deploy.metrics import default_metric, metric_called
+from pipcook_deploy.model import Model
 from pipcook_deploy.planner import Step, describe_plan, plan
 from pipcook_deploy.recipe import Recipe
 from pipcook_deploy.samples import check_preprocessing
@@ -30,6 +40,11 @@ def check_recipe(recipe: Recipe) -> RecipeCheck:
     paths = [("[model] labels", source.labels), ("[samples] path", recipe.samples.path)]
     if recipe.data is not None:
         paths += [(f"[data] {name}", value) for name, value in recipe.data]
+    paths += [
+        (f"[convert.{converter.format}] {name}", value)
+        for converter in recipe.convert.values()
+        for name, value in converter
+    ]
     mistakes = [
         f"{key}: {path} does not exist"
         for key, path in paths
@@ -43,10 +58,28 @@ def check_recipe(recipe: Recipe) -> RecipeCheck:
     with opened(
         source.source, trust_source=source.trust_source, signature=source.signature
     ) as model:
-        check_preprocessing(with_recipe(model, source).spec)
+        model = with_recipe(model, source)
+        check_preprocessing(model.spec)
         steps = plan(model.format, tuple(recipe.convert.values()), installed, model.details)
+        if recipe.compression is not None:
+            _check_compression(model, recipe.compression, installed)
         missing = _missing(model.format, steps) + _missing_for_compression(recipe)
         return RecipeCheck(describe_plan(model.format, steps), missing)
+
+
+def _check_compression(
+    model: Model, asked: CompressionRequest, installed: Sequence[type[Converter]]
+) -> None:
+    """What can be told before samples are read."""
+    if asked.passes:
+        require_layers(model, installed)
+    kind, verdict = check_data(model.spec, asked.data)
+    if asked.budget is None:
+        return
+    likely = np.zeros(0, np.int64 if kind == "class" else np.float32)
+    name = asked.budget.metric or default_metric(model.spec, likely)
+    check_metric(name, asked.budget, kind)
+    check_by_count(metric_called(name), asked.budget, verdict)
 
 
 def _missing(source_format: str, steps: dict[str, Step]) -> list[str]:

@@ -134,7 +134,8 @@ def make_options(
     if options is None or isinstance(options, kind):
         return options
     mistakes: list[str] = []
-    made: AnyOptions = _validated(kind, dict(options), where, mistakes)
+    plain = dict(options) if isinstance(options, Mapping) else options
+    made: AnyOptions = _validated(kind, plain, where, mistakes)
     if mistakes:
         raise RecipeError(mistakes, LIST_OPTIONS)
     return made
@@ -267,7 +268,8 @@ def make_passes(
 ) -> tuple[ModelPass, ...]:
     """Passes by name with their options, in order; raises `RecipeError` with every mistake."""
     mistakes: list[str] = []
-    made = _passes([dict(table) for table in tables], where, mistakes)
+    rows = [dict(row) if isinstance(row, Mapping) else row for row in tables]
+    made = _passes(rows, where, mistakes)
     if mistakes:
         raise RecipeError(mistakes, LIST_OPTIONS)
     return made
@@ -338,7 +340,7 @@ def _mistake(kind: type[Options], where: str, problem: Any) -> str:
         tag = str(problem["ctx"]["tag"])
         near = did_you_mean(tag, tags)
         return f"{where}: {key}: op {tag!r} is not known{near}; there are {', '.join(tags)}"
-    message = problem["msg"]
+    message = problem["msg"].removeprefix("Value error, ")
     if key and not isinstance(problem.get("input"), dict):
         message += f" (got {problem['input']!r})"
     return f"{where}: {key}: {message}" if key else f"{where}: {message}"

@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Any
 
 from pipcook_deploy.assemble import Made
-from pipcook_deploy.compression.budget_check import check_by_answers, check_by_count
+from pipcook_deploy.compression.budget_check import check_by_answers, check_by_count, check_finite
 from pipcook_deploy.compression.candidates import Build, Judged, Trial
 from pipcook_deploy.compression.gate import refusal
 from pipcook_deploy.compression.lab import Lab
@@ -86,11 +86,15 @@ class Compressor:
     def _source(self) -> Judged:
         answers = self.lab.source_score("verdict").answers
         metric, budget = metric_called(self.lab.metric), self.request.budget
-        verdict = self.lab.data.splits["verdict"]
-        if budget is not None and not check_by_count(metric, budget, verdict):
+        splits = self.lab.data.splits
+        verdict = splits["verdict"]
+        if budget is not None and not check_by_count(metric, budget, verdict.count):
             spec = self.lab.source.spec
             check_by_answers(metric, budget, verdict, load_tensors(answers), spec)
-        return self.lab.source_score("selection")
+        selection = self.lab.source_score("selection")
+        for found, split in ((answers, verdict), (selection.answers, splits["selection"])):
+            check_finite(load_tensors(found), split, self.request.data.bad_limit)
+        return selection
 
     # ---- searching
 

@@ -2,11 +2,12 @@
 
 from pipcook_deploy.compression.candidates import SOURCE
 from pipcook_deploy.compression.search import FormatSearch, best_of, is_among
-from pipcook_deploy.errors import BudgetError
+from pipcook_deploy.converter import Converter
+from pipcook_deploy.errors import BudgetError, ConversionError, DeployError
 from pipcook_deploy.metrics import metric_called
 
 
-def refusal(search: FormatSearch, *, has_train: bool, has_layers: bool = True) -> BudgetError:
+def refusal(search: FormatSearch, *, has_train: bool, has_layers: bool = True) -> DeployError:
     """The error that ends a format for which nothing keeps the budget.
 
     `has_layers`: whether passes could change the source at all.
@@ -18,7 +19,9 @@ def refusal(search: FormatSearch, *, has_train: bool, has_layers: bool = True) -
     judged = None if best is None else best.verdict or best.selection
     if best is None or judged is None:
         failed = [trial.reason for trial in search.trials if trial.reason]
-        return BudgetError(f"{head}: {failed[0] if failed else 'nothing could be built in time'}")
+        if failed:  # nothing was measured: that is no matter of the budget
+            return ConversionError(f"{search.format}: {'; '.join(dict.fromkeys(failed))}")
+        return BudgetError(f"{head}: nothing could be built in time", "raise [budget] time_limit")
     drop = judged.drop
     message = (
         f"{head}; the best, {best.label} in {best.precision}, loses {metric.shown(drop.value)} "
@@ -36,8 +39,9 @@ def _relaxations(
 ) -> list[str]:
     """What would let the best candidate in, the likeliest to help first."""
     rows = []
-    if not is_among(search.converter.uncompressed(), search.choices):
-        rows.append(f"leave out convert.{search.format}.precision, so that a search may choose it")
+    plain = search.converter.uncompressed()
+    if not is_among(plain, search.choices):
+        rows.append(f"leave out {_chosen(search.converter, plain)}, so that a search may choose it")
     if not any(variant.key == SOURCE for variant in search.variants):
         rows.append(
             "ask less of [[compress]], or leave it out: then the search prunes as far as it can"
@@ -50,3 +54,13 @@ def _relaxations(
     elif not has_train:
         rows.append("give [data] train, so that the model can be trained again after each change")
     return rows
+
+
+def _chosen(converter: Converter, plain: Converter) -> str:
+    """The options by which a user ruled float32 out."""
+    other = [
+        f"convert.{converter.format}.{name}"
+        for name in type(converter).model_fields
+        if name != "calibration" and getattr(converter, name) != getattr(plain, name)
+    ]
+    return " and ".join(other)

@@ -24,6 +24,7 @@ from pipcook_deploy.steps import runtime_for
 if TYPE_CHECKING:
     from pipcook_deploy.data.prepared import PreparedData
 
+KERAS = ("keras", "keras_h5")
 JUDGING = "pipcook_deploy.compression.judging"
 
 
@@ -46,12 +47,10 @@ class Lab:
 
     def trainable(self) -> Model | None:
         """The source as a Keras model, which passes can change; None if it is none and becomes none."""
-        if self.source.format in ("keras", "keras_h5"):
+        if self.source.format in KERAS:
             return self.source
-        wanted = [kind() for kind in self.installed if kind.format == "keras_h5"]
-        if not wanted or self.source.format not in wanted[0].accepted():
-            return None
-        return self._after(self.source_variant(), Step(wanted[0], None))
+        wanted = _layer_writer(self.source, self.installed)
+        return None if wanted is None else self._after(self.source_variant(), Step(wanted, None))
 
     def apply(
         self,
@@ -278,6 +277,22 @@ class Lab:
 
     def _call(self, function: str, arguments: dict[str, Any], *, heavy: bool) -> Any:
         return self.workers.call(function, arguments, heavy=heavy)
+
+
+def require_layers(source: Model, installed: Sequence[type[Converter]]) -> None:
+    """Raises `CompressionError` for a source that passes cannot change."""
+    if source.format in KERAS or _layer_writer(source, installed) is not None:
+        return
+    raise CompressionError(
+        f"{source.format} models cannot be changed by passes: they have no layers to work on",
+        "start from the Keras file, or leave [[compress]] out",
+    )
+
+
+def _layer_writer(source: Model, installed: Sequence[type[Converter]]) -> Converter | None:
+    """What makes a Keras file of a source that has layers but is none."""
+    wanted = [kind() for kind in installed if kind.format == "keras_h5"]
+    return wanted[0] if wanted and source.format in wanted[0].accepted() else None
 
 
 def _as_model(base: Build, source: Model) -> Model:

@@ -12,10 +12,10 @@ from typing import Any
 from pipcook_deploy import __version__, plugins
 from pipcook_deploy.assemble import TOOLS, Built, write_bundle
 from pipcook_deploy.bundle import Bundle
-from pipcook_deploy.compression.budget_check import check_by_count
+from pipcook_deploy.compression.budget_check import check_by_count, check_metric, kind_of
 from pipcook_deploy.compression.compress import Compressed, Compressor
 from pipcook_deploy.compression.journal import Journal
-from pipcook_deploy.compression.lab import Lab
+from pipcook_deploy.compression.lab import Lab, require_layers
 from pipcook_deploy.compression.request import CompressionRequest
 from pipcook_deploy.compression.summary import summarize
 from pipcook_deploy.converter import Converter
@@ -53,6 +53,8 @@ def run_compressed(
         runtime_for(converter.writes()).require()
     listener.chosen(describe_plan(request.model.format, steps))
     _check_files(request.converters)
+    if compression.passes:
+        require_layers(request.model, installed)
     with staged_folder(request.out) as staging, Workers(staging) as workers:
         workers.warm()
         data = _prepared(request, compression, staging, listener)
@@ -160,7 +162,8 @@ def _metric(model: Model, compression: CompressionRequest, data: PreparedData) -
     name = (budget and budget.metric) or default_metric(model.spec, verdict.targets())
     metric = metric_called(name)
     if budget is not None:
-        check_by_count(metric, budget, verdict)
+        check_metric(name, budget, kind_of(verdict.targets()))
+        check_by_count(metric, budget, verdict.count)
     return name
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipcook_deploy import plugins
 from pipcook_deploy.compression.candidates import SOURCE, Judged, Trial, Variant
-from pipcook_deploy.compression.lab import Lab
+from pipcook_deploy.compression.lab import Lab, require_layers
 from pipcook_deploy.compression.model_pass import PassResult
 from pipcook_deploy.compression.options import BudgetOptions
 from pipcook_deploy.compression.request import CompressionRequest
@@ -46,10 +46,7 @@ def make_variants(lab: Lab, request: CompressionRequest, deadline: float, step: 
     model = lab.trainable()
     if model is None:
         if request.passes:
-            raise CompressionError(
-                f"{lab.source.format} models cannot be changed by passes: they have no layers to work on",
-                "start from the Keras file, or leave [[compress]] out",
-            )
+            require_layers(lab.source, lab.installed)
         made.notes.append(
             f"{lab.source.format} models have no layers to prune or train: only precisions were tried"
         )

@@ -1,6 +1,7 @@
 """Prepares the user's data: one stream from files to disjoint splits on disk."""
 
 import shutil
+import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,7 +19,7 @@ from pipcook_deploy.data.preparation import Preparation
 from pipcook_deploy.data.prepared import PreparedData, hash_of
 from pipcook_deploy.data.source import Source
 from pipcook_deploy.data.split import Split
-from pipcook_deploy.data.targets import class_count
+from pipcook_deploy.data.targets import TargetKind, class_count
 from pipcook_deploy.data.writer import SplitWriter, writing
 from pipcook_deploy.errors import UsageError
 from pipcook_deploy.metrics.classes import class_name
@@ -57,6 +58,16 @@ def prepare_data(
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def check_data(spec: ModelSpec, options: DataOptions) -> tuple[TargetKind, int]:
+    """What the evaluation data says, and how many samples would give the verdict; no sample is read.
+
+    Raises the `UsageError` of data that is missing, cannot be opened, is not labelled, or too little to divide.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        preparing = _Preparing(spec, options, Path(folder), {}, _silent)
+        return preparing.check()
+
+
 class _Preparing:
     """The state of one run: which samples are in which split, and what there is to say."""
 
@@ -92,6 +103,14 @@ class _Preparing:
         return PreparedData(
             splits, tuple(self.bad), origin, hash_of(splits), tuple(dict.fromkeys(self.notes))
         )
+
+    def check(self) -> tuple[TargetKind, int]:
+        """As far as it goes without reading samples."""
+        self._check_kinds()
+        kind = self.sources["evaluation"].kind
+        if kind is None:
+            raise AssertionError("checked")
+        return kind, self._evaluation_sizes()["verdict"]
 
     def _open(self, given: Mapping[str, Any]) -> dict[str, Source]:
         unknown = set(given) - set(ROLES)
@@ -161,19 +180,23 @@ class _Preparing:
     def _divide_evaluation(self) -> None:
         source, options = self.sources["evaluation"], self.options
         order = even_order(source.classes(), len(source), options.seed)
+        self._fill("evaluation", cut(order, self._evaluation_sizes()))
+
+    def _evaluation_sizes(self) -> dict[str, int]:
+        source, options = self.sources["evaluation"], self.options
         sizes: dict[str, int] = {}
         if "calibration" not in self.sources and "train" not in self.sources:
-            sizes["calibration"] = self._taken("evaluation", len(order))
-        left = len(order) - sum(sizes.values())
+            sizes["calibration"] = self._taken("evaluation", len(source))
+        left = len(source) - sum(sizes.values())
         left = left if options.limit is None else min(left, options.limit)
         if left < 2:
             raise UsageError(
-                f"[data] evaluation: {source.origin}: {len(order)} samples cannot be divided",
+                f"[data] evaluation: {source.origin}: {len(source)} samples cannot be divided",
                 "give more labelled samples: a search sees one part, the verdict comes from the other",
             )
         sizes["selection"] = min(max(1, round(left * options.selection)), left - 1)
         sizes["verdict"] = left - sizes["selection"]
-        self._fill("evaluation", cut(order, sizes))
+        return sizes
 
     def _divide_train(self) -> None:
         source, options = self.sources["train"], self.options

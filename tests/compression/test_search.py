@@ -290,6 +290,15 @@ def test_a_precision_that_the_user_chose_is_not_replaced_by_another():
     assert "Keras file" in graph.hint and "[data] train" not in graph.hint
 
 
+def test_what_cannot_be_written_is_no_matter_of_the_budget():
+    sizes = {key: size for key, size in SIZES.items() if key[1] != "int8"}
+    found = search(FakeLab(sizes, {}), converter=Fake(precision="int8"))
+    assert found.run() is None
+    error = refusal(found, has_train=False)
+    assert error.exit_code == 4
+    assert "cannot be written" in error.message and "budget" not in error.message
+
+
 def test_a_candidate_that_cannot_be_written_is_told_and_passed_over():
     sizes = {key: size for key, size in SIZES.items() if key[1] != "int8"}
     found = search(FakeLab(sizes, {}))

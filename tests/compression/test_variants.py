@@ -31,7 +31,7 @@ class FakeLab:
         self.data = SimpleNamespace(
             splits={n: SimpleNamespace(to_json=lambda n=n: {"name": n}, count=640) for n in splits}
         )
-        self.rungs = []
+        self.rungs, self.installed = [], ()
 
     def source_variant(self):
         return Variant("source", "source", self.source)

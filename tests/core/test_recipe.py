@@ -1,9 +1,11 @@
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 
 from pipcook_deploy.check_recipe import check_recipe
-from pipcook_deploy.errors import RecipeError, UsageError
+from pipcook_deploy.errors import DeployError, RecipeError, UsageError
 from pipcook_deploy.recipe import (
     make_converters,
     make_samples_options,
@@ -220,6 +222,60 @@ width = 28
     with pytest.raises(UsageError) as caught:
         check_recipe(read_recipe(_write(tmp_path, text.replace(*change))))
     assert message in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"more": 5}, "is not the position of a class"),
+        ({"count": 50}, "cannot be measured on"),
+        (('"accuracy"', '"map"'), "map does not judge what the evaluation data says: classes"),
+        (("0.02", "2"), "is all of accuracy"),
+        (("[bench]", '[[compress]]\npass = "prune"\n[bench]'), "no layers to work on"),
+        (("[convert.onnx]", '[convert.onnx]\ncalibration = "no.npz"'), "no.npz does not exist"),
+    ],
+)
+def test_a_check_refuses_data_and_budgets_that_the_run_would(tmp_path, change, message):
+    text = """
+[model]
+source = "m.onnx"
+[convert.onnx]
+[data]
+evaluation = "data.npz"
+[budget]
+metric = "accuracy"
+max_drop = 0.02
+[bench]
+"""
+    _tiny_onnx(tmp_path / "m.onnx")
+    _tiny_data(tmp_path / "data.npz")
+    assert check_recipe(read_recipe(_write(tmp_path, text))).chains
+    if isinstance(change, dict):
+        _tiny_data(tmp_path / "data.npz", **change)
+    else:
+        text = text.replace(*change)
+    with pytest.raises(DeployError) as caught:
+        check_recipe(read_recipe(_write(tmp_path, text)))
+    assert message in caught.value.message
+
+
+def _tiny_onnx(path):
+    weights = onnx.numpy_helper.from_array(np.eye(4, 3, dtype=np.float32), "w")
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "tiny",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["n", 4])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["n", 3])],
+        [weights],
+    )
+    opsets = [onnx.helper.make_opsetid("", 18)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=9), path)
+
+
+def _tiny_data(path, count=3000, more=0):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(count, 4)).astype(np.float32)
+    np.savez(path, x=x, label=x[:, :3].argmax(1) + more)
 
 
 COMPRESSED = (
