@@ -14,6 +14,8 @@ from pipcook_deploy.report.words import (
     size,
 )
 
+PLAIN = ("float32", "source")  # "source": a file that was taken over as it is
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -99,7 +101,7 @@ def _quality(outcome: Outcome, report: Report) -> str:
 
 def _outcome(report: Report, name: str) -> Outcome:
     own = [c for c in report.candidates if c.format == name]
-    plain = next((c for c in own if c.model == "source" and c.precision == "float32"), None)
+    plain = next((c for c in own if c.model == "source" and c.precision in PLAIN), None)
     winner = next((c for c in own if c.id == report.winners.get(name)), None)
     best = winner or _nearest([c for c in own if c is not plain])
     proof = best.proof if best else None

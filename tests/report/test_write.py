@@ -286,3 +286,16 @@ def test_matplotlib_leaves_nothing_at_home_nor_in_this_process(tmp_path):
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
     assert list(home.iterdir()) == []
     assert list(scratch.iterdir()) == []
+
+
+def test_a_source_that_was_taken_over_as_it_is_is_what_its_format_is_compared_with():
+    report = made_report()
+    taken = tuple(
+        c.model_copy(update={"precision": "source"})
+        if (c.format, c.model, c.precision) == ("onnx", "source", "float32")
+        else c
+        for c in report.candidates
+    )
+    before = {o.format: o.wire for o in outcomes(report)}
+    after = {o.format: o.wire for o in outcomes(report.model_copy(update={"candidates": taken}))}
+    assert after == before and before["onnx"][0] is not None
