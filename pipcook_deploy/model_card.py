@@ -2,7 +2,9 @@
 
 from pipcook_deploy.manifest import ArtifactEntry, Manifest
 from pipcook_deploy.spec import TensorSpec
-from pipcook_deploy.text import human_bytes
+from pipcook_deploy.text import human_bytes, printable
+
+MOST_LABELS = 100  # of 5,000 nobody reads more
 
 
 def render_card(manifest: Manifest) -> str:
@@ -30,7 +32,9 @@ def _facts(manifest: Manifest) -> str:
     ]
     rows += [f"- {_plain(name)}: {value:g}" for name, value in sorted(spec.metrics.items())]
     if spec.labels:
-        rows.append(f"- Labels ({len(spec.labels)}): {', '.join(map(_plain, spec.labels))}")
+        more = ", ... (all of them: manifest.json)" if len(spec.labels) > MOST_LABELS else ""
+        said = ", ".join(map(_plain, spec.labels[:MOST_LABELS]))
+        rows.append(f"- Labels ({len(spec.labels)}): {said}{more}")
     return "\n".join(rows)
 
 
@@ -65,7 +69,10 @@ def _artifacts(manifest: Manifest) -> str:
     text = f"Compared with the source in {samples.source_runtime} on {samples.evaluated} samples"
     accuracy = samples.source_accuracy
     rated = f"; the source's accuracy on them is {accuracy:.2%}" if accuracy is not None else ""
-    return "\n".join(rows) + f"\n\n{text} ({_plain(samples.origin)}){rated}."
+    own = ""
+    if any(entry.compression for entry in manifest.artifacts):
+        own = " A compressed artifact's difference is from its own answers, in the runtime that judged it."
+    return "\n".join(rows) + f"\n\n{text} ({_plain(samples.origin)}){rated}.{own}"
 
 
 def _artifact_row(entry: ArtifactEntry) -> str:
@@ -119,7 +126,7 @@ def _notes(manifest: Manifest) -> str:
 
 def _plain(text: str) -> str:
     """Text that stays one line and carries no Markdown or HTML of its own."""
-    line = " ".join(text.split())
+    line = printable(" ".join(text.split()))
     for character in "\\`*_[]<>|#":
         line = line.replace(character, "\\" + character)
     return line

@@ -9,6 +9,7 @@ from pipcook_deploy.bundle import SUMS, Bundle
 from pipcook_deploy.errors import BundleError
 from pipcook_deploy.files import files_below
 from pipcook_deploy.manifest import SCHEMA, schema
+from pipcook_deploy.model_card import render_card
 from pipcook_deploy.tensors import load_tensors, save_tensors
 from tests.bundles import write_small_bundle
 
@@ -96,6 +97,16 @@ def test_the_card_carries_no_markup_of_the_model(bundle):
     card = (bundle / "MODEL_CARD.md").read_text()
     assert "<b>" not in card.replace("\\<b\\>", "")
     assert "| onnx | float32 |" in card
+
+
+def test_the_card_of_many_labels_stays_readable_and_moves_no_cursor(bundle):
+    manifest = Bundle.open(bundle).manifest
+    labels = ("\x1b[31mred", *(f"class {n}" for n in range(5000)))
+    card = render_card(
+        manifest.model_copy(update={"spec": manifest.spec.with_changes(labels=labels)})
+    )
+    assert "\x1b" not in card
+    assert "Labels (5001)" in card and "class 98" in card and "class 99" not in card
 
 
 def test_tensors_come_back_as_they_were(tmp_path):
