@@ -32,6 +32,10 @@ class WorkerError(Exception):
         return "\n".join(text.strip().splitlines()[-lines:])
 
 
+class RunEndedError(Exception):
+    """The run was left while a thread of it still worked: it ends there, whatever errors it may deal with."""
+
+
 class Workers:
     """Runs jobs in child processes: one family with TensorFlow loaded, one without.
 
@@ -74,21 +78,24 @@ class Workers:
             number = self._count
         log = self._scratch / f"job-{number}.log"
         result = self._scratch / f"job-{number}.json"
-        status = self._zygote(heavy).run(
-            {
-                "id": number,
-                "call": function,
-                "args": arguments,
-                "log": str(log),
-                "result": str(result),
-            }
-        )
-        return _answer(status, result, log)
+        request = {
+            "id": number,
+            "call": function,
+            "args": arguments,
+            "log": str(log),
+            "result": str(result),
+        }
+        try:
+            return _answer(self._zygote(heavy).run(request), result, log)
+        except WorkerError:
+            if self._closed:
+                raise RunEndedError("the run has ended") from None
+            raise
 
     def _zygote(self, heavy: bool) -> "_Zygote":
         with self._lock:
             if self._closed:  # a thread that goes on after an interrupt
-                raise WorkerError("the run has ended", self._scratch / "ended.log")
+                raise RunEndedError("the run has ended")
             if heavy not in self._zygotes:
                 if heavy:
                     _require_tensorflow()

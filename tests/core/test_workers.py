@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from pipcook_deploy.errors import OutputError, SourceError
-from pipcook_deploy.jobs.workers import WorkerError, Workers
+from pipcook_deploy.jobs.workers import RunEndedError, WorkerError, Workers
 
 HERE = "tests.core.jobs_for_tests"
 
@@ -73,7 +73,7 @@ def test_leaving_ends_the_job_and_what_it_started(job, tmp_path, monkeypatch):
     note = tmp_path / "note"
 
     def call(workers):
-        with suppress(WorkerError):
+        with suppress(RunEndedError):
             workers.call(f"{HERE}:{job}", {"note": str(note)}, heavy=False)
 
     with Workers(tmp_path) as workers:
