@@ -3,7 +3,9 @@
 `tensors.json` lists name, file, dtype and shape; numbers are `.npy` files, text is a JSON list.
 """
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +27,21 @@ def save_tensors(folder: Path, tensors: Tensors) -> None:
         if text:
             (folder / file).write_text(json.dumps(_texts(value), ensure_ascii=False))
         else:
-            np.save(folder / file, np.ascontiguousarray(value), allow_pickle=False)
+            _save(folder / file, np.ascontiguousarray(value))
         dtype = "string" if text else value.dtype.name
         rows.append({"name": name, "file": file, "dtype": dtype, "shape": list(value.shape)})
     (folder / INDEX).write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def _save(path: Path, value: Any) -> None:
+    import numpy as np
+
+    try:
+        np.save(path, value, allow_pickle=False)
+    except OSError as error:
+        if error.errno is None:  # numpy writes by itself, and knows one reason for less than all of it
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
 
 
 def load_tensors(folder: Path, count: int | None = None) -> Tensors:

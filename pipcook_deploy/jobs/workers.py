@@ -104,6 +104,8 @@ class Workers:
 
 
 def _answer(status: int, result: Path, log: Path) -> Any:
+    if status == -signal.SIGBUS:  # a mapped file that there is no room for
+        status = DISK_FULL
     if status < 0:
         raise WorkerError(f"the worker was ended by {signal.Signals(-status).name}", log)
     if status == DISK_FULL:

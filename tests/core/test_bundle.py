@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import json
 import subprocess
@@ -120,6 +121,16 @@ def test_tensors_come_back_as_they_were(tmp_path):
     assert loaded["a/b:0"].dtype == np.float16
     assert loaded["t"].tolist() == ["x", "ü"]
     assert len(load_tensors(tmp_path / "t", 1)["t"]) == 1
+
+
+def test_a_disk_that_numpy_finds_full_is_a_full_disk(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError("Not enough free space to write 8 bytes after offset 128")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        save_tensors(tmp_path / "t", {"x": np.ones(1)})
+    assert caught.value.errno == errno.ENOSPC
 
 
 def test_the_same_tensors_give_the_same_bytes(tmp_path):
