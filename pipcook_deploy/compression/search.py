@@ -15,7 +15,7 @@ from pipcook_deploy.compression.lab import Lab
 from pipcook_deploy.compression.options import BudgetOptions
 from pipcook_deploy.compression.parts import mixtures, more_parts, worst_parts
 from pipcook_deploy.converter import Converter
-from pipcook_deploy.errors import CompressionError, ConversionError, DeployError
+from pipcook_deploy.errors import CompressionError, ConversionError, DeployError, OutputError
 
 STANDARD_ERRORS = 1.96  # in half a 95 % interval
 MOST_VERDICTS = 5  # the more often the verdict split is asked, the less it proves
@@ -155,6 +155,8 @@ class FormatSearch:
         started = monotonic()
         try:
             self._judge(trial)
+        except OutputError:
+            raise  # no fault of the candidate
         except DeployError as error:
             trial.state, trial.reason = "failed", error.message.splitlines()[0]
         trial.seconds += monotonic() - started
@@ -270,6 +272,8 @@ class FormatSearch:
         started = monotonic()
         try:
             trial.selection = self.lab.judge(_built(trial), "selection")
+        except OutputError:
+            raise  # no fault of the candidate
         except DeployError as error:
             trial.state, trial.reason = "failed", error.message.splitlines()[0]
         else:

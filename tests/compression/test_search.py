@@ -14,7 +14,7 @@ from pipcook_deploy.compression.options import BudgetOptions
 from pipcook_deploy.compression.parts import more_parts
 from pipcook_deploy.compression.search import FormatSearch
 from pipcook_deploy.converter import Converter
-from pipcook_deploy.errors import ConversionError
+from pipcook_deploy.errors import ConversionError, OutputError
 from pipcook_deploy.model import Model
 from pipcook_deploy.report.entries import IntervalEntry
 from pipcook_deploy.spec import ModelSpec
@@ -288,6 +288,16 @@ def test_a_precision_that_the_user_chose_is_not_replaced_by_another():
     assert "train" in error.hint
     graph = refusal(found, has_train=False, has_layers=False)
     assert "Keras file" in graph.hint and "[data] train" not in graph.hint
+
+
+def test_a_full_disk_is_no_fault_of_a_candidate(monkeypatch):
+    def full(*_):
+        raise OutputError("the disk is full")
+
+    found = search(FakeLab(SIZES, {}))
+    monkeypatch.setattr(found.lab, "judge", full)
+    with pytest.raises(OutputError):
+        found.run()
 
 
 def test_what_cannot_be_written_is_no_matter_of_the_budget():
