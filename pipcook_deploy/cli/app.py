@@ -241,7 +241,7 @@ def check(recipe: Path, settings: tuple[str, ...], as_json: bool) -> int:
 @app.command()
 @json_option
 def plugins(as_json: bool) -> int:
-    """List converters, runtimes and targets with their options."""
+    """List converters, passes, targets and runtimes, and the options of a recipe."""
     from pipcook_deploy.cli.report import report_plugins
 
     report_plugins(as_json=as_json)

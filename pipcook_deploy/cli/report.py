@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     from pipcook_deploy.target import Package
 
 
-KINDS = {"converters": "converter", "passes": "pass", "targets": "target", "runtimes": "runtime"}
+KINDS = {
+    "converters": "converter",
+    "passes": "pass",
+    "targets": "target",
+    "runtimes": "runtime",
+    "tables": "table",
+}
+SHOWN_TABLES = ("samples", "data", "budget", "bench")  # of a recipe; `init` writes the others
 
 
 def report_error(error: DeployError, *, as_json: bool) -> None:
@@ -174,12 +181,15 @@ def report_check(recipe: Path, found: "RecipeCheck", *, as_json: bool) -> None:
 
 
 def report_plugins(*, as_json: bool) -> None:
-    """Every plugin and its options."""
+    """Every plugin and its options, and those of the recipe's own tables."""
+    from pipcook_deploy.recipe import TABLES
+
     found: dict[str, dict[str, Any]] = {
         "converters": {},
         "passes": {},
         "targets": {},
         "runtimes": {},
+        "tables": {},
     }
     for name in plugins.names(plugins.CONVERTERS):
         kind = plugins.converter(name)
@@ -191,6 +201,8 @@ def report_plugins(*, as_json: bool) -> None:
         found["passes"][name] = {"accepts": list(made.accepts), "options": _options(made)}
     for runtime in plugins.runtimes():
         found["runtimes"][runtime.name] = {"formats": list(runtime.formats)}
+    for name in SHOWN_TABLES:
+        found["tables"][name] = {"options": _options(TABLES[name])}
     if as_json:
         _dump(found)
         return

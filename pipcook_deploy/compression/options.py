@@ -15,7 +15,7 @@ class BudgetOptions(Options):
 
     metric: str | None = Field(
         default=None,
-        description="What is kept; by default what suits the task: accuracy, map, rmse.",
+        description="What is measured; by default what suits the task: accuracy, map, psnr or rmse.",
     )
     max_drop: float = Field(
         default=0.005,
@@ -48,7 +48,7 @@ class BudgetOptions(Options):
         ge=0,
         description="Candidates measured after the winner, to show what else there is.",
     )
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, description="Of shuffling and dropout in the training.")
 
     @field_validator("metric")
     @classmethod

@@ -75,6 +75,7 @@ def test_plugins_lists_options(capsys):
     assert "opset" in found["converters"]["onnx"]["options"]
     assert "local" in found["targets"]
     assert "tfjs_graph" in found["runtimes"]["tfjs-node"]["formats"]
+    assert "of accuracy is half a point" in found["tables"]["budget"]["options"]["max_drop"]
 
 
 def test_every_exit_code_is_in_the_readme():
