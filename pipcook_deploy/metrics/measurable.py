@@ -23,9 +23,10 @@ def check_measurable(
     half = metric.half_widths(max_drop, changed_share, known)(samples)
     why = f"a drop of {metric.title} is known to ± {metric.shown(half)} there"
     raise BudgetError(
-        f"a budget of {metric.shown(max_drop)} cannot be measured on {samples:,} samples: {why}; "
-        f"it needs about {_rounded_up(needed):,}",
-        f"give more samples in [data] evaluation, or allow more: [budget] max_drop = {_two_digits(half)}",
+        f"a budget of {metric.shown(max_drop)} cannot be measured on {samples:,} samples, as many as the verdict split has: "
+        f"{why}; it needs about {_rounded_up(needed):,}",
+        "give more samples in [data] evaluation, or more of them to the verdict (a smaller [data] selection), "
+        f"or allow more: [budget] max_drop = {_two_digits(half)}",
     )
 
 
