@@ -16,6 +16,7 @@ from pipcook_deploy.compression.options import BudgetOptions
 from pipcook_deploy.compression.parts import mixtures, more_parts, worst_parts
 from pipcook_deploy.converter import Converter
 from pipcook_deploy.errors import CompressionError, ConversionError, DeployError, OutputError
+from pipcook_deploy.metrics import metric_called
 
 STANDARD_ERRORS = 1.96  # in half a 95 % interval
 MOST_VERDICTS = 5  # the more often the verdict split is asked, the less it proves
@@ -171,7 +172,7 @@ class FormatSearch:
         trial.selection = self.lab.judge(build, "selection")
         if not self._promises(trial.selection) and trial is not self._base:
             trial.state = "out of budget"
-            trial.reason = f"{self._drop(trial.selection)} on the selection split"
+            trial.reason = f"{self._drop(trial.selection)} of the selection split"
             return
         self._ask(trial)
 
@@ -183,7 +184,7 @@ class FormatSearch:
             trial.state, trial.reason = "winner", None
         else:
             trial.state = "out of budget"
-            trial.reason = f"{self._drop(trial.verdict)} on the verdict split"
+            trial.reason = f"{self._drop(trial.verdict)} of the verdict split"
 
     def _is_hopeless(self, trial: Trial) -> bool:
         """Whether a first look at few samples is enough: even the lower end of its interval is too much."""
@@ -294,7 +295,9 @@ class FormatSearch:
         return f"{what}: {trial.reason or (self._drop(judged) if judged else trial.state)}"
 
     def _drop(self, judged: Judged) -> str:
-        return f"loses {judged.drop.value:.4f} of {self.lab.metric} on {judged.samples} samples"
+        metric, drop = metric_called(self.lab.metric), judged.drop.value
+        what = f"{'loses' if drop >= 0 else 'gains'} {metric.shown(abs(drop)).strip()}"
+        return f"{what} of {metric.title} on {judged.samples:,} samples"
 
 
 def best_of(search: FormatSearch) -> Trial | None:

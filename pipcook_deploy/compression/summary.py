@@ -173,13 +173,16 @@ def _why(search: FormatSearch, error: DeployError | None) -> str:
     cheaper = [t for t in search.trials if t.cost < winner.cost]
     refused = [t for t in cheaper if t.state == "out of budget"]
     size = human_bytes(winner.build.wire_size)
-    goal = {"latency": "the fastest", "balanced": "the best by size and latency"}
-    what = goal.get(search.budget.goal, "the smallest on the wire")
-    text = f"{what} that kept the budget, of {len(search.trials)} candidates ({size})"
+    goal = {
+        "latency": ("the fastest", "faster"),
+        "balanced": ("the best by size and latency", "better"),
+    }
+    most, more = goal.get(search.budget.goal, ("the smallest on the wire", "smaller"))
+    text = f"{most} that kept the budget ({size}), of {len(search.trials)} candidates"
     if refused:
         best = best_of(search)
-        text += f"; {len(refused)} that would have been better by that lost too much"
-        text += f", the closest being {best.label} in {best.precision}" if best else ""
+        text += f"; {len(refused)} {more} lost too much"
+        text += f", the closest {best.label} in {best.precision}" if best in refused else ""
     return text
 
 
