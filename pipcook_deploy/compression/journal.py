@@ -19,6 +19,20 @@ RESULTS = "results.jsonl"
 LOCK = "lock"
 
 
+def check_place(path: Path) -> None:
+    """Raises `OutputError` for what is there and is no search's: it is the user's."""
+    if not path.is_symlink() and not path.exists():
+        return
+    if not path.is_symlink() and path.is_dir():
+        names = {entry.name for entry in path.iterdir()}
+        if names <= {LOCK} or {LOCK, ABOUT} <= names:
+            return
+    raise OutputError(
+        f"{path}: is there already and was not made by a search; it is left alone",
+        "rename it, or choose another --out",
+    )
+
+
 class Journal:
     """A folder for files, and a line for every result that is whole.
 
@@ -36,7 +50,7 @@ class Journal:
         self.resumed = 0
 
     def __enter__(self) -> "Journal":
-        self._check_place()
+        check_place(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._take()
         if self._read(ABOUT) != self._about:
@@ -87,20 +101,6 @@ class Journal:
             self._take()
             shutil.rmtree(self.folder, ignore_errors=True)
             self._held.close()
-
-    def _check_place(self) -> None:
-        """Raises `OutputError` for what is there and is no search's: it is the user's."""
-        path = self.folder
-        if not path.is_symlink() and not path.exists():
-            return
-        if not path.is_symlink() and path.is_dir():
-            names = {entry.name for entry in path.iterdir()}
-            if names <= {LOCK} or {LOCK, ABOUT} <= names:
-                return
-        raise OutputError(
-            f"{path}: is there already and was not made by a search; it is left alone",
-            "rename it, or choose another --out",
-        )
 
     def _take(self) -> None:
         path = self.folder / LOCK

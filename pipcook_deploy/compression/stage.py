@@ -14,7 +14,7 @@ from pipcook_deploy.assemble import TOOLS, Built, write_bundle
 from pipcook_deploy.bundle import Bundle
 from pipcook_deploy.compression.budget_check import check_by_count, check_metric, kind_of
 from pipcook_deploy.compression.compress import Compressed, Compressor
-from pipcook_deploy.compression.journal import Journal
+from pipcook_deploy.compression.journal import Journal, check_place
 from pipcook_deploy.compression.lab import Lab, require_layers
 from pipcook_deploy.compression.request import CompressionRequest
 from pipcook_deploy.compression.summary import summarize
@@ -56,6 +56,7 @@ def run_compressed(
     if compression.passes:
         require_layers(request.model, installed)
     with staged_folder(request.out) as staging, Workers(staging) as workers:
+        check_place(_journal_folder(request.out))
         workers.warm()
         data = _prepared(request, compression, staging, listener)
         metric = _metric(request.model, compression, data)
