@@ -24,6 +24,9 @@ class Listener:
     def chosen(self, chains: list[str]) -> None:
         """The chains of converters that a stage will run, one line each."""
 
+    def noted(self, text: str) -> None:
+        """Something that the user should know of the run."""
+
     def planned(self, names: list[str]) -> None:
         """Called once, before anything starts."""
 

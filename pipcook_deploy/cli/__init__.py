@@ -22,8 +22,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         return 2
-    except (click.Abort, KeyboardInterrupt):
-        print("interrupted: nothing was left half-written", file=sys.stderr)  # noqa: T201
+    except (click.Abort, KeyboardInterrupt) as error:
+        told = ("interrupted: nothing was left half-written", *getattr(error, "__notes__", ()))
+        print("\n".join(told), file=sys.stderr)  # noqa: T201
         return 130
     except DeployError as error:
         report_error(error, as_json="--json" in arguments)

@@ -42,6 +42,9 @@ class _Lines(Listener):
         for chain in chains:
             self._say(f"plan    {chain}")
 
+    def noted(self, text: str) -> None:
+        self._say(f"note    {text}")
+
     def planned(self, names: list[str]) -> None:
         if len(names) > 1:
             self._say(f"{len(names)} tasks")
@@ -71,10 +74,14 @@ class _Table(Listener):
         self._rows: dict[str, tuple[str, float]] = {}
         self._texts: dict[str, tuple[str, int, int | None]] = {}
         self._chains: list[str] = []
+        self._notes: list[str] = []
         self._lock = threading.Lock()
 
     def chosen(self, chains: list[str]) -> None:
         self._chains = chains
+
+    def noted(self, text: str) -> None:
+        self._notes.append(text)
 
     def planned(self, names: list[str]) -> None:
         with self._lock:
@@ -105,6 +112,8 @@ class _Table(Listener):
         table = Table(box=None, show_header=False, pad_edge=False)
         for chain in self._chains:
             table.add_row(Text("plan", style="dim"), Text(chain, style="dim"), "")
+        for note in self._notes:
+            table.add_row(Text("note", style="dim"), Text(note, style="dim"), "")
         with self._lock:
             rows, texts = list(self._rows.items()), dict(self._texts)
         for name, (state, value) in rows:

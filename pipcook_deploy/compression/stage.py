@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -60,7 +61,12 @@ def run_compressed(
         workers.warm()
         data = _prepared(request, compression, staging, listener)
         metric = _metric(request.model, compression, data)
-        with Journal(_journal_folder(request.out), _about(request, data)) as journal:
+        with (
+            Journal(_journal_folder(request.out), _about(request, data)) as journal,
+            _told_to_go_on(),
+        ):
+            if journal.resumed:
+                listener.noted(f"goes on with {journal.resumed} results of an earlier run")
             data = _moved(data, journal.folder)
             lab = Lab(request.model, data, metric, journal, workers, installed)
             samples, accuracy = _proven_source(request, lab, plain, staging, listener)
@@ -83,6 +89,16 @@ def run_compressed(
         raise _told(failure, journal)
     journal.remove()  # the bundle is in its place
     return Bundle.open(request.out)
+
+
+@contextmanager
+def _told_to_go_on() -> Iterator[None]:
+    """An interrupt says that nothing of the search is lost."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        interrupt.add_note("what the search found out is kept: run the same again to go on")
+        raise
 
 
 def _check_files(converters: Sequence[Converter]) -> None:

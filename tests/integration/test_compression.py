@@ -99,21 +99,24 @@ class _Stopped(Listener):
 
 class _Counted(Listener):
     def __init__(self):
-        self.seconds = {}
+        self.notes = []
 
-    def finished(self, name, seconds):
-        self.seconds[name] = seconds
+    def noted(self, text):
+        self.notes.append(text)
 
 
 @pytest.mark.heavy
 def test_an_interrupted_search_goes_on_and_ends_like_one_that_was_not(tmp_path):
     onnx = {"to": ("onnx",), "options": {"onnx": {"precision": "int8"}}}
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as stopped:
         _deploy(tmp_path / "b", **onnx, listener=_Stopped("search onnx"))
+    assert "run the same again to go on" in stopped.value.__notes__[0]
     left = tmp_path / ".b.search" / "results.jsonl"
     before = left.read_text().count("\n")
     assert not (tmp_path / "b").exists()
-    resumed = _deploy(tmp_path / "b", **onnx)
+    second = _Counted()
+    resumed = _deploy(tmp_path / "b", **onnx, listener=second)
+    assert second.notes == [f"goes on with {before} results of an earlier run"]
     assert before > 3
     assert not left.exists()
     whole = _deploy(tmp_path / "c", **onnx)
