@@ -80,9 +80,10 @@ def report_bundle(bundle: "Bundle", packages: Sequence["Package"], *, as_json: b
     _say_compression(bundle)
     samples = manifest.samples
     line = f"compared with the source in {samples.source_runtime} on {samples.evaluated} samples"
+    line += f" ({samples.origin})"
     if any(entry.compression for entry in manifest.artifacts):
-        line += ", and what is compressed with its own answers,"
-    say(f"{line} ({samples.origin}){_source_accuracy(samples.source_accuracy)}")
+        line += ", compressed artifacts with their own answers"
+    say(f"{line}{_source_accuracy(samples.source_accuracy)}")
     for entry in manifest.artifacts:
         for row in entry.verification:
             if row.status == "unsupported":
