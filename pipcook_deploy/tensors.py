@@ -39,7 +39,8 @@ def _save(path: Path, value: Any) -> None:
     try:
         np.save(path, value, allow_pickle=False)
     except OSError as error:
-        if error.errno is None:  # numpy writes by itself, and knows one reason for less than all of it
+        # numpy writes by itself, and knows one reason for less than all of it.
+        if error.errno is None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         raise
 
