@@ -133,7 +133,8 @@ class _Table(Listener):
 
 
 def _progress(text: str, done: int, total: int | None, seconds: float) -> str:
-    """`5 of 14, about 40 s left: ...`"""
+    """`5 of 14, at most about 40 s left: ...`; a search ends as soon as something good is found."""
     if total is None or not done or total < done:
         return f"{done}: {text}"
-    return f"{done} of {total}, about {seconds / done * (total - done):.0f} s left: {text}"
+    left = seconds / done * (total - done)
+    return f"{done} of {total}, at most about {left:.0f} s left: {text}"

@@ -127,7 +127,8 @@ class FormatSearch:
             heapq.heappush(self._queue, (trial.cost, len(self.trials), trial))
         else:
             self.trials.remove(trial)
-        self.tell(f"{self.format}: {trial.label}, {trial.precision} built", len(self.trials), None)
+        every = max(len(self.trials), len(self.variants) * len(self.choices) + 1)
+        self.tell(f"{self.format}: {trial.label}, {trial.precision} built", len(self.trials), every)
         return trial
 
     def _cost(self, trial: Trial) -> float:
@@ -161,7 +162,7 @@ class FormatSearch:
         except DeployError as error:
             trial.state, trial.reason = "failed", error.message.splitlines()[0]
         trial.seconds += monotonic() - started
-        self.tell(f"{self.format}: {self._outcome(trial)}", self._measured(), None)
+        self._tell_outcome(trial)
         if trial.state == "out of budget":
             self._repair(trial)
 
@@ -281,7 +282,11 @@ class FormatSearch:
             fits = self._promises(trial.selection)
             trial.state = "in budget" if fits else "out of budget"
         trial.seconds += monotonic() - started
-        self.tell(f"{self.format}: {self._outcome(trial)}", self._measured(), None)
+        self._tell_outcome(trial)
+
+    def _tell_outcome(self, trial: Trial) -> None:
+        done = self._measured()
+        self.tell(f"{self.format}: {self._outcome(trial)}", done, done + len(self._queue))
 
     def _late(self) -> bool:
         return monotonic() > self.deadline
