@@ -10,8 +10,8 @@ import numpy as np
 from pipcook_deploy import plugins
 from pipcook_deploy.api import opened, with_recipe
 from pipcook_deploy.compression.budget_check import check_by_count, check_metric
-from pipcook_deploy.compression.lab import require_layers
 from pipcook_deploy.compression.request import CompressionRequest
+from pipcook_deploy.compression.workshop import require_layers
 from pipcook_deploy.converter import Converter
 from pipcook_deploy.data.prepare import check_data
 from pipcook_deploy.errors import MissingDependencyError, UsageError

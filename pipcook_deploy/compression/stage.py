@@ -16,9 +16,10 @@ from pipcook_deploy.bundle import Bundle
 from pipcook_deploy.compression.budget_check import check_by_count, check_metric, kind_of
 from pipcook_deploy.compression.compress import Compressed, Compressor
 from pipcook_deploy.compression.journal import Journal, check_place
-from pipcook_deploy.compression.lab import Lab, require_layers
+from pipcook_deploy.compression.lab import Lab
 from pipcook_deploy.compression.request import CompressionRequest
 from pipcook_deploy.compression.summary import summarize
+from pipcook_deploy.compression.workshop import require_layers
 from pipcook_deploy.converter import Converter
 from pipcook_deploy.data.prepare import prepare_data
 from pipcook_deploy.data.prepared import PreparedData

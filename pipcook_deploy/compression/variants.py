@@ -8,10 +8,11 @@ from typing import Any
 
 from pipcook_deploy import plugins
 from pipcook_deploy.compression.candidates import SOURCE, Judged, Trial, Variant
-from pipcook_deploy.compression.lab import Lab, require_layers
+from pipcook_deploy.compression.lab import Lab
 from pipcook_deploy.compression.model_pass import PassResult
 from pipcook_deploy.compression.options import BudgetOptions
 from pipcook_deploy.compression.request import CompressionRequest
+from pipcook_deploy.compression.workshop import require_layers
 from pipcook_deploy.data.split import Split
 from pipcook_deploy.errors import CompressionError
 
