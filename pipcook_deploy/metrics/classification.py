@@ -1,5 +1,6 @@
 """Accuracy, top-5 and macro-F1."""
 
+from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
@@ -21,9 +22,9 @@ Array = NDArray[Any]
 class Share(Metric):
     """A share of samples that are answered right: Wilson's interval, and Bonett and Price's for a drop."""
 
+    @abstractmethod
     def hits(self, outputs: Tensors, right: Array, spec: ModelSpec) -> Array:
         """bool [n]: which samples are answered right."""
-        raise NotImplementedError
 
     def score(self, outputs: Tensors, targets: Any, spec: ModelSpec) -> Score:
         """The share of right answers; of each class, the share of its samples (recall)."""

@@ -1,5 +1,6 @@
 """Errors of numbers: MAE, RMSE and PSNR. Intervals by bootstrap over samples, paired for a drop."""
 
+from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
@@ -28,9 +29,9 @@ class ErrorMetric(Metric):
     higher_is_better: ClassVar[bool] = False
     best: ClassVar[float] = 0.0
 
+    @abstractmethod
     def of_samples(self, told: Array, right: Array, peak: float) -> Array:
         """[n] from told and right [n, elements], float64."""
-        raise NotImplementedError
 
     def from_mean(self, means: Array) -> Array:
         """The metric, from the mean over the samples."""
