@@ -27,7 +27,6 @@ from pipcook_deploy.recipe import (
     make_converters,
     make_options,
     make_passes,
-    make_samples_options,
     make_tolerances,
 )
 from pipcook_deploy.samples import SampleOptions
@@ -90,7 +89,7 @@ def deploy(
     }
     converters = make_converters(tuple(to), options or {})
     given = {} if samples is None else {"path": samples}
-    sampling = make_samples_options(given | dict(sample_options or {}))
+    sampling = make_options(SampleOptions, given | dict(sample_options or {}), "samples")
     checked = make_tolerances(tolerances or {}, tuple(to))
     compression = _compression(data, budget, passes, bench)
     with opened(model_or_path, trust_source=trust_source, signature=signature) as model:
@@ -314,12 +313,11 @@ def _compression(
             if role in data and not isinstance(data[role], str | Path)
         }
         data = {key: value for key, value in data.items() if key not in given}
-    options = make_options(DataOptions, data, "data")
     return CompressionRequest(
-        data=options or DataOptions(),
-        budget=make_options(BudgetOptions, budget, "budget"),
+        data=make_options(DataOptions, data, "data"),
+        budget=None if budget is None else make_options(BudgetOptions, budget, "budget"),
         passes=tuple(p if isinstance(p, ModelPass) else make_passes([p])[0] for p in passes),
-        bench=make_options(BenchOptions, bench, "bench") or BenchOptions(),
+        bench=BenchOptions() if bench is None else make_options(BenchOptions, bench, "bench"),
         given=given,
     )
 

@@ -128,23 +128,14 @@ def make_converters(
 
 
 def make_options(
-    kind: type[AnyOptions], options: AnyOptions | Mapping[str, Any] | None, where: str
-) -> AnyOptions | None:
-    """The options of a table, None as None; raises `RecipeError` with every mistake."""
-    if options is None or isinstance(options, kind):
+    kind: type[AnyOptions], options: AnyOptions | Mapping[str, Any], where: str
+) -> AnyOptions:
+    """The options of a table; raises `RecipeError` with every mistake."""
+    if isinstance(options, kind):
         return options
     mistakes: list[str] = []
     plain = dict(options) if isinstance(options, Mapping) else options
     made: AnyOptions = _validated(kind, plain, where, mistakes)
-    if mistakes:
-        raise RecipeError(mistakes, LIST_OPTIONS)
-    return made
-
-
-def make_samples_options(options: Mapping[str, Any], where: str = "samples") -> SampleOptions:
-    """Options of the samples; raises `RecipeError` with every mistake."""
-    mistakes: list[str] = []
-    made: SampleOptions = _validated(SampleOptions, dict(options), where, mistakes)
     if mistakes:
         raise RecipeError(mistakes, LIST_OPTIONS)
     return made

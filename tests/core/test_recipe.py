@@ -8,11 +8,12 @@ from pipcook_deploy.check_recipe import check_recipe
 from pipcook_deploy.errors import DeployError, RecipeError, UsageError
 from pipcook_deploy.recipe import (
     make_converters,
-    make_samples_options,
+    make_options,
     make_tolerances,
     parse_settings,
     read_recipe,
 )
+from pipcook_deploy.samples import SampleOptions
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "fashion-mnist"
 GOOD = """
@@ -131,7 +132,10 @@ def test_options_for_a_format_that_is_not_wanted_are_a_mistake():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: make_samples_options({"cout": 3}), "samples: cout: is not an option .*'count'"),
+        (
+            lambda: make_options(SampleOptions, {"cout": 3}, "samples"),
+            "samples: cout: is not an option .*'count'",
+        ),
         (lambda: make_tolerances({"onxx": {}}, ("onnx",)), "onxx: is not converted to .*'onnx'"),
         (lambda: make_tolerances({"onnx": {"absolute": -1}}, ("onnx",)), "verify.onnx: absolute"),
     ],
