@@ -11,6 +11,7 @@ from typing import Any
 from pipcook_deploy.bench.options import BenchOptions
 from pipcook_deploy.bundle import Bundle
 from pipcook_deploy.compare import Tolerance
+from pipcook_deploy.compression.from_python import make_request, portable, record
 from pipcook_deploy.compression.model_pass import ModelPass
 from pipcook_deploy.compression.options import BudgetOptions
 from pipcook_deploy.compression.request import CompressionRequest
@@ -18,7 +19,6 @@ from pipcook_deploy.converter import Converter
 from pipcook_deploy.data.options import DataOptions
 from pipcook_deploy.errors import UsageError
 from pipcook_deploy.model import Model
-from pipcook_deploy.options import Options
 from pipcook_deploy.preprocess.operations import Operation
 from pipcook_deploy.preprocess.order import check as check_order
 from pipcook_deploy.recipe import (
@@ -26,7 +26,6 @@ from pipcook_deploy.recipe import (
     Recipe,
     make_converters,
     make_options,
-    make_passes,
     make_tolerances,
 )
 from pipcook_deploy.samples import SampleOptions
@@ -91,7 +90,7 @@ def deploy(
     given = {} if samples is None else {"path": samples}
     sampling = make_options(SampleOptions, given | dict(sample_options or {}), "samples")
     checked = make_tolerances(tolerances or {}, tuple(to))
-    compression = _compression(data, budget, passes, bench)
+    compression = make_request(data, budget, passes, bench)
     with opened(model_or_path, trust_source=trust_source, signature=signature) as model:
         model = with_changes(model, changes)
         request = StageRequest(
@@ -262,64 +261,11 @@ def _record(
     sampling = samples.model_dump(mode="json")
     if samples.path is not None:
         sampling["path"] = samples.path.name
-    return _compression_record(compression) | {
-        "convert": {c.format: _portable(c.model_dump(mode="json"), c) for c in converters},
+    return record(compression) | {
+        "convert": {c.format: portable(c.model_dump(mode="json"), c) for c in converters},
         "samples": sampling,
         "verify": {name: value.model_dump(mode="json") for name, value in tolerances.items()},
     }
-
-
-def _portable(options: dict[str, Any], made: Options) -> dict[str, Any]:
-    return {
-        name: value.name if isinstance(value := getattr(made, name), Path) else options[name]
-        for name in options
-    }
-
-
-def _compression_record(compression: CompressionRequest | None) -> dict[str, Any]:
-    if compression is None:
-        return {}
-    data, budget = compression.data, compression.budget
-    return {
-        "data": _portable(data.model_dump(mode="json"), data),
-        "budget": None if budget is None else budget.model_dump(mode="json"),
-        "compress": [{"pass": p.name} | p.model_dump(mode="json") for p in compression.passes],
-        "bench": compression.bench.model_dump(mode="json"),
-    }
-
-
-def _compression(
-    data: DataOptions | Mapping[str, Any] | None,
-    budget: BudgetOptions | Mapping[str, Any] | None,
-    passes: Sequence[ModelPass | Mapping[str, Any]],
-    bench: BenchOptions | Mapping[str, Any] | None,
-) -> CompressionRequest | None:
-    if data is None:
-        if budget is not None or passes or bench is not None:
-            raise UsageError(
-                "a budget, passes and a bench need data", 'give data={"evaluation": FOLDER}'
-            )
-        return None
-    given: dict[str, Any] = {}
-    if not isinstance(data, DataOptions | Mapping):
-        raise UsageError(
-            f"data: a {type(data).__name__} is given; it takes a table",
-            'say what the samples are for: data={"evaluation": ...}',
-        )
-    if isinstance(data, Mapping):
-        given = {
-            role: data[role]
-            for role in ("evaluation", "train", "calibration")
-            if role in data and not isinstance(data[role], str | Path)
-        }
-        data = {key: value for key, value in data.items() if key not in given}
-    return CompressionRequest(
-        data=make_options(DataOptions, data, "data"),
-        budget=None if budget is None else make_options(BudgetOptions, budget, "budget"),
-        passes=tuple(p if isinstance(p, ModelPass) else make_passes([p])[0] for p in passes),
-        bench=BenchOptions() if bench is None else make_options(BenchOptions, bench, "bench"),
-        given=given,
-    )
 
 
 def _save_live(model: Any, folder: Path) -> Path:
