@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from pipcook_deploy import plugins
 from pipcook_deploy.bench.options import BenchOptions
@@ -19,6 +19,7 @@ from pipcook_deploy.data.options import DataOptions
 from pipcook_deploy.errors import RecipeError
 from pipcook_deploy.options import Options
 from pipcook_deploy.preprocess.operations import Operation
+from pipcook_deploy.recipe_mistakes import validated
 from pipcook_deploy.samples import SampleOptions
 from pipcook_deploy.spec import Task
 from pipcook_deploy.target import Target
@@ -135,7 +136,7 @@ def make_options(
         return options
     mistakes: list[str] = []
     plain = dict(options) if isinstance(options, Mapping) else options
-    made: AnyOptions = _validated(kind, plain, where, mistakes)
+    made: AnyOptions = validated(kind, plain, where, mistakes)
     if mistakes:
         raise RecipeError(mistakes, LIST_OPTIONS)
     return made
@@ -151,7 +152,7 @@ def make_tolerances(
         if name not in formats
     ]
     made = {
-        name: _validated(Tolerance, table, f"verify.{name}", mistakes)
+        name: validated(Tolerance, table, f"verify.{name}", mistakes)
         for name, table in tables.items()
     }
     if mistakes:
@@ -208,7 +209,7 @@ def _check(data: dict[str, Any], file: str, mistakes: list[str]) -> Recipe | Non
     parts: dict[str, Any] = {}
     for name, kind in TABLES.items():
         if name in data:
-            parts[name] = _validated(kind, data[name], f"{file}: {name}", mistakes)
+            parts[name] = validated(kind, data[name], f"{file}: {name}", mistakes)
     convert = data.get("convert", {})
     verify = data.get("verify", {})
     if not isinstance(verify, dict):
@@ -221,7 +222,7 @@ def _check(data: dict[str, Any], file: str, mistakes: list[str]) -> Recipe | Non
     mistakes += _without_data(data, file)
     parts["target"] = _plugins(data.get("target", {}), "target", f"{file}: target", mistakes)
     parts["verify"] = {
-        name: _validated(Tolerance, table, f"{file}: verify.{name}", mistakes)
+        name: validated(Tolerance, table, f"{file}: verify.{name}", mistakes)
         for name, table in verify.items()
     }
     for name in parts["verify"]:
@@ -250,7 +251,7 @@ def _plugins(tables: Any, kind: str, where: str, mistakes: list[str]) -> dict[st
             )
             continue
         plugin: Any = plugins.converter(name) if kind == "convert" else plugins.target(name)
-        made[name] = _validated(plugin, table, f"{where}.{name}", mistakes)
+        made[name] = validated(plugin, table, f"{where}.{name}", mistakes)
     return made
 
 
@@ -281,7 +282,7 @@ def _passes(tables: Any, where: str, mistakes: list[str]) -> tuple[ModelPass, ..
             continue
         options = {key: value for key, value in table.items() if key != "pass"}
         kind = plugins.model_pass(name)
-        made.append(_validated(kind, options, f"{where}: {number} ({name})", mistakes))
+        made.append(validated(kind, options, f"{where}: {number} ({name})", mistakes))
     return tuple(made)
 
 
@@ -295,46 +296,6 @@ def _without_data(data: dict[str, Any], file: str) -> list[str]:
 def _artifact_formats() -> list[str]:
     names = plugins.names(plugins.CONVERTERS)
     return [name for name in names if not plugins.converter(name).intermediate]
-
-
-def _validated(kind: type[Options], data: Any, where: str, mistakes: list[str]) -> Any:
-    try:
-        return kind.model_validate(data)
-    except ValidationError as error:
-        problems = [problem for problem in error.errors() if not _other_form(data, problem["loc"])]
-        mistakes += [_mistake(kind, where, problem) for problem in problems]
-        return None
-
-
-def _other_form(data: Any, location: tuple[int | str, ...]) -> bool:
-    """Of a key that may be a list or a table: whether this is about the form that was not written."""
-    if len(location) < 2 or not isinstance(data, dict):
-        return False
-    form, value = str(location[1]), data.get(str(location[0]))
-    return (form.startswith("tuple[") and isinstance(value, dict)) or (
-        form.startswith("dict[") and isinstance(value, list)
-    )
-
-
-def _mistake(kind: type[Options], where: str, problem: Any) -> str:
-    # A part such as "tuple[...]" is the name of a type in the code, and no key of the recipe.
-    parts = [str(part) for part in problem["loc"]]
-    location = [part for part in parts if not part.startswith(("tuple[", "dict[", "function-"))]
-    key = ".".join(location)
-    if problem["type"] == "extra_forbidden":
-        near = did_you_mean(location[-1], kind.model_fields) if len(location) == 1 else ""
-        return f"{where}: {key}: is not an option{near}"
-    if problem["type"] == "missing":
-        return f"{where}: {key}: is missing"
-    if problem["type"] == "union_tag_invalid":
-        tags = problem["ctx"]["expected_tags"].replace("'", "").split(", ")
-        tag = str(problem["ctx"]["tag"])
-        near = did_you_mean(tag, tags)
-        return f"{where}: {key}: op {tag!r} is not known{near}; there are {', '.join(tags)}"
-    message = problem["msg"].removeprefix("Value error, ")
-    if key and not isinstance(problem.get("input"), dict):
-        message += f" (got {problem['input']!r})"
-    return f"{where}: {key}: {message}" if key else f"{where}: {message}"
 
 
 def _anchored(recipe: Recipe, folder: Path) -> Recipe:
