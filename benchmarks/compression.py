@@ -30,7 +30,16 @@ RECIPES = {
     "collapse": ROOT / "examples/collapse/deploy.toml",
     "spam": ROOT / "examples/spam/deploy.toml",
 }
-SETTINGS = {"fashion": ("data.train=../../dist/data/train-images-idx3-ubyte.gz",)}
+DATA = "../../dist/data"
+ALL_IMAGES = (  # of the test set; the recipes bring the first 4,500
+    f"data.evaluation={DATA}/t10k-images-idx3-ubyte.gz",
+    f"data.evaluation_labels={DATA}/t10k-labels-idx1-ubyte.gz",
+    "data.selection=0.5",
+)
+SETTINGS = {
+    "fashion": (*ALL_IMAGES, f"data.train={DATA}/train-images-idx3-ubyte.gz"),
+    "collapse": ALL_IMAGES,
+}
 Row = dict[str, Any]
 
 

@@ -1,4 +1,4 @@
-"""The example model, its preprocessing and its 10,000 test images."""
+"""The example model, its preprocessing and the first 4,500 test images."""
 
 from pathlib import Path
 
@@ -13,6 +13,6 @@ PREPROCESSING = (
     {"op": "cast", "dtype": "float32"},
 )
 DATA = {
-    "evaluation": EXAMPLE / "data" / "t10k-images-idx3-ubyte.gz",
-    "evaluation_labels": EXAMPLE / "data" / "t10k-labels-idx1-ubyte.gz",
+    "evaluation": EXAMPLE / "data" / "test-images-idx3-ubyte.gz",
+    "evaluation_labels": EXAMPLE / "data" / "test-labels-idx1-ubyte.gz",
 }

@@ -41,7 +41,7 @@ def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
 @pytest.fixture(scope="module")
 def images() -> tuple[np.ndarray, np.ndarray]:
     """Grey test images, 0-1, and their classes."""
-    pictures, labels = example_module("fashion-mnist", "dataset").load("t10k", DATA)
+    pictures, labels = example_module("fashion-mnist", "dataset").load("test", DATA)
     return (pictures[..., None] / 255).astype(np.float32), labels.astype(np.int64)
 
 
