@@ -26,9 +26,15 @@ def open_source(
     """The samples of a path. Raises `UsageError` when it is nothing that is read, naming it."""
     for each in (path, labels):
         if each is not None and not each.exists():
-            raise UsageError(f"{each} does not exist")
+            raise UsageError(
+                f"[data] {each} does not exist",
+                "name a file or folder; paths start at the recipe's folder",
+            )
     if labels is not None and not (path.is_file() and is_array_file(path)):
-        raise UsageError(f"{labels}: {path} is not .npy or idx: its labels are in it, or nowhere")
+        raise UsageError(
+            f"[data] {labels}: is for .npy and idx files, which have no labels in them; {path} is none",
+            "leave the file of labels out, or name an .npy or idx file",
+        )
     try:
         if spec.task == "object-detection":
             return DetectionFolder(spec, path)
