@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from itertools import groupby
 
-from pipcook_deploy.report.entries import BenchEntry, RankEntry
+from pipcook_deploy.report.entries import BenchEntry, RankEntry, TimedEntry
 
 
 def rank(entries: Iterable[BenchEntry]) -> tuple[RankEntry, ...]:
@@ -31,5 +31,5 @@ def _row(entry: BenchEntry, place: int, plain: float | None) -> RankEntry:
     return RankEntry(
         place=place,
         speed_up=plain / entry.p50_ms if compared and plain is not None else None,
-        **entry.model_dump(include=set(RankEntry.model_fields) & set(BenchEntry.model_fields)),
+        **entry.model_dump(include=set(TimedEntry.model_fields)),
     )

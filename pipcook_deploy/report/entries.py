@@ -123,7 +123,7 @@ class FlipCounts(Options):
     other: int = 0
 
 
-class BenchEntry(Options):
+class TimedEntry(Options):
     """How fast one artifact answers in one runtime.
 
     Milliseconds for one answer of `batch` samples; `throughput` is samples a second. `stable` says that the medians
@@ -137,29 +137,25 @@ class BenchEntry(Options):
     threads: int
     batch: int
     p50_ms: float
-    p95_ms: float
     throughput: float
-    windows: tuple[float, ...]
     stable: bool
 
 
-class RankEntry(Options):
+class BenchEntry(TimedEntry):
+    """The same with the slow answers, and the median of every window."""
+
+    p95_ms: float
+    windows: tuple[float, ...]
+
+
+class RankEntry(TimedEntry):
     """A place among what answers alike: the same number of threads and samples at once.
 
     `speed_up` is how much faster than the float32 artifact of the same format in the same runtime.
     """
 
     place: int
-    format: str
-    artifact: Literal["float32", "compressed"]
-    precision: str
-    runtime: str
-    threads: int
-    batch: int
-    p50_ms: float
-    throughput: float
     speed_up: float | None
-    stable: bool
 
 
 class Report(Options):
