@@ -17,10 +17,9 @@ from pipcook_deploy.data.prepare import check_data
 from pipcook_deploy.errors import MissingDependencyError, UsageError
 from pipcook_deploy.metrics import default_metric, metric_called
 from pipcook_deploy.model import Model
-from pipcook_deploy.planner import Step, describe_plan, plan
+from pipcook_deploy.planner import Step, describe_plan, needs_tensorflow, plan
 from pipcook_deploy.recipe import Recipe
 from pipcook_deploy.samples import check_preprocessing
-from pipcook_deploy.steps import runtime_for
 
 
 @dataclass(frozen=True)
@@ -84,15 +83,8 @@ def _check_compression(
 
 def _missing(source_format: str, steps: dict[str, Step]) -> list[str]:
     formats = {source_format, *(step.converter.writes() for step in steps.values())}
-    heavy = any(runtime_for(name).heavy for name in formats) or any(
-        part.converter.needs_tensorflow(
-            part.after.converter.writes() if part.after else source_format
-        )
-        for step in steps.values()
-        for part in step.chain
-    )
     found = []
-    if heavy and find_spec("tensorflow") is None:
+    if needs_tensorflow(source_format, steps) and find_spec("tensorflow") is None:
         found.append("tensorflow (run: pip install 'pipcook-deploy[tensorflow]')")
     if "tflite" in formats and find_spec("ai_edge_litert") is None:
         found.append("ai-edge-litert (run: pip install 'pipcook-deploy[tensorflow]')")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pipcook_deploy.converter import Converter
 from pipcook_deploy.errors import UnsupportedConversionError
 from pipcook_deploy.spec import Details
+from pipcook_deploy.steps import runtime_for
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,20 @@ def describe_plan(source_format: str, steps: Mapping[str, Step]) -> list[str]:
         " -> ".join([source_format, *(part.converter.format for part in step.chain)])
         for step in steps.values()
     ]
+
+
+def needs_tensorflow(source_format: str, steps: Mapping[str, Step]) -> bool:
+    """Whether a run of these chains takes TensorFlow: to convert, or to have the answers of source or artifacts."""
+    formats = {source_format, *(step.converter.writes() for step in steps.values())}
+    if any(runtime_for(name).heavy for name in formats):
+        return True
+    parts = [part for step in steps.values() for part in step.chain]
+    return any(
+        part.converter.needs_tensorflow(
+            part.after.converter.writes() if part.after else source_format
+        )
+        for part in parts
+    )
 
 
 def _has_defaults(kind: type[Converter]) -> bool:

@@ -20,7 +20,7 @@ from pipcook_deploy.files import staged_folder
 from pipcook_deploy.jobs.workers import WorkerError, Workers
 from pipcook_deploy.manifest import VerificationEntry
 from pipcook_deploy.model import Model
-from pipcook_deploy.planner import Step, describe_plan, plan
+from pipcook_deploy.planner import Step, describe_plan, needs_tensorflow, plan
 from pipcook_deploy.samples import SampleOptions, Samples, make_samples
 from pipcook_deploy.schedule import Listener, Outcome, Task, run_tasks
 from pipcook_deploy.steps import runtime_for
@@ -71,7 +71,7 @@ def run_stage(request: StageRequest, listener: Listener | None = None) -> Bundle
         runtime_for(step.converter.writes()).require()
     listener.chosen(describe_plan(request.model.format, steps))
     with staged_folder(request.out) as staging, Workers(staging) as workers:
-        if _needs_tensorflow(request, steps):
+        if needs_tensorflow(request.model.format, steps):
             workers.warm()
         ids: Any = request.model.details.get("ids") or {}
         samples = make_samples(request.model.spec, request.samples, ids)
@@ -264,15 +264,6 @@ def _is_good(format: str, step: Step, outcome: Outcome) -> bool:
     needed = [f"convert {part.converter.format}" for part in step.chain]
     done = all(name in outcome.results for name in [*needed, f"measure {format}", "run source"])
     return done and not any(name.startswith(f"verify {format} (") for name in outcome.errors)
-
-
-def _needs_tensorflow(request: StageRequest, steps: dict[str, Step]) -> bool:
-    def heavy(step: Step) -> bool:
-        source = step.after.converter.writes() if step.after else request.model.format
-        return step.converter.needs_tensorflow(source)
-
-    parts = [part for step in steps.values() for part in step.chain]
-    return any(heavy(part) for part in parts) or runtime_for(request.model.format).heavy
 
 
 def with_real_outputs(model: Model, staging: Path) -> Model:

@@ -29,7 +29,7 @@ from pipcook_deploy.jobs.workers import Workers
 from pipcook_deploy.manifest import VerificationEntry
 from pipcook_deploy.metrics import default_metric, metric_called
 from pipcook_deploy.model import Model
-from pipcook_deploy.planner import describe_plan, plan
+from pipcook_deploy.planner import describe_plan, needs_tensorflow, plan
 from pipcook_deploy.report.entries import Report
 from pipcook_deploy.report.write import write_report
 from pipcook_deploy.samples import Samples, make_samples
@@ -59,7 +59,8 @@ def run_compressed(
         require_layers(request.model, installed)
     with staged_folder(request.out) as staging, Workers(staging) as workers:
         check_place(_journal_folder(request.out))
-        workers.warm()
+        if needs_tensorflow(request.model.format, steps):
+            workers.warm()
         data = _prepared(request, compression, staging, listener)
         metric = _metric(request.model, compression, data)
         with (

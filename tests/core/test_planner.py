@@ -3,11 +3,12 @@ from typing import ClassVar
 
 import pytest
 
+from pipcook_deploy import plugins
 from pipcook_deploy.artifact import Artifact
 from pipcook_deploy.converter import Converter
 from pipcook_deploy.errors import UnsupportedConversionError
 from pipcook_deploy.model import Model
-from pipcook_deploy.planner import describe_plan, plan
+from pipcook_deploy.planner import describe_plan, needs_tensorflow, plan
 
 
 class _Fake(Converter):
@@ -82,3 +83,33 @@ def test_a_converter_may_choose_by_what_the_source_is():
     assert describe_plan("keras", plain) == ["keras -> saved_model -> choosy"]
     unknown = plan("keras", [_Choosy()], INSTALLED)
     assert describe_plan("keras", unknown) == ["keras -> choosy"]
+
+
+@pytest.mark.parametrize(
+    ("source", "to", "needed"),
+    [
+        ("onnx", "onnx", False),
+        ("tflite", "tflite", False),
+        ("keras", "onnx", True),  # to answer the samples, and to convert
+        ("tfjs_graph", "tfjs", True),  # to convert
+        ("tfjs_layers", "onnx", True),  # to convert on the way
+    ],
+)
+def test_tensorflow_is_needed_where_a_runtime_or_a_conversion_needs_it(source, to, needed):
+    installed = [plugins.converter(name) for name in plugins.names(plugins.CONVERTERS)]
+    steps = plan(source, [plugins.converter(to)()], installed)
+    assert needs_tensorflow(source, steps) is needed
+
+
+class _Light(_Fake):
+    """Writes a SavedModel without TensorFlow, which only answers it."""
+
+    format: ClassVar[str] = "saved_model"
+    accepts: ClassVar[tuple[str, ...]] = ("onnx",)
+
+    def needs_tensorflow(self, source_format):
+        return False
+
+
+def test_tensorflow_is_needed_for_the_answers_of_an_artifact():
+    assert needs_tensorflow("onnx", plan("onnx", [_Light()], [_Light]))
