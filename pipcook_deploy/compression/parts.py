@@ -23,7 +23,7 @@ def worst_parts(lab: Lab, build: Build) -> list[str]:
         function,
         _on_calibration(lab, plain) | options,
         f"damage {function} {options} {plain.key}",
-        heavy=converter.needs_tensorflow("saved_model"),
+        heavy=converter.needs_tensorflow(converter.writes()),  # the artifact itself is tried
     )
     return sorted(found, key=lambda name: (-found[name], name))
 

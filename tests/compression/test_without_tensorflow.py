@@ -2,13 +2,17 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from pipcook_deploy import deploy
+from pipcook_deploy import deploy, plugins
+from pipcook_deploy.compression.parts import worst_parts
 from pipcook_deploy.errors import MissingDependencyError
+from pipcook_deploy.jobs.workers import Workers
 from pipcook_deploy.runtimes.litert_runtime import run_file
+from pipcook_deploy.tensors import save_tensors
 from tests.converters import onnx_made
 
 TFLITE = Path(__file__).parents[1] / "sources" / "data" / "small.tflite"
@@ -68,3 +72,45 @@ def test_a_graph_is_compressed_into_its_own_format(make, tmp_path):
     )
     assert bundle.formats == [made.format]
     assert bundle.entry(made.format).compression.blessed_by.drop.value <= 0.05
+
+
+class PartsLab:
+    """Knows the float32 artifact, and works out the damage in real workers."""
+
+    def __init__(self, folder, file):
+        self.folder, self.file = folder, file
+        self.data = SimpleNamespace(splits={"calibration": SimpleNamespace(folder=folder)})
+
+    def build(self, variant, converter):
+        return SimpleNamespace(key="plain", made=SimpleNamespace(file=self.file))
+
+    def worked_out(self, function, arguments, key, *, heavy):
+        with Workers(self.folder) as workers:
+            return workers.call(function, arguments, heavy=heavy)
+
+
+@pytest.mark.usefixtures("no_tensorflow")
+@pytest.mark.parametrize(
+    ("make", "precision"),
+    [
+        (_onnx, "int8"),
+        (_onnx, "int8_weights"),
+        (_tflite, "int8"),
+        (_tflite, "int16x8"),
+        (_tflite, "dynamic"),
+    ],
+)
+def test_the_parts_of_a_graph_are_tried(make, precision, tmp_path):
+    made = make(tmp_path)
+    save_tensors(tmp_path / "inputs", made.inputs)
+    converter = plugins.converter(made.format)(precision=precision)
+    build = SimpleNamespace(variant="source", converter=converter)
+    assert worst_parts(PartsLab(tmp_path, made.path), build)
+
+
+@pytest.mark.usefixtures("no_tensorflow")
+def test_the_weights_of_a_tfjs_graph_are_tried_in_tensorflow(tmp_path):
+    converter = plugins.converter("tfjs")(precision="uint8")
+    build = SimpleNamespace(variant="source", converter=converter)
+    with pytest.raises(MissingDependencyError, match="TensorFlow"):
+        worst_parts(PartsLab(tmp_path, tmp_path / "model.json"), build)
