@@ -1,8 +1,7 @@
 """The deploy stage: a model in, a bundle of proven artifacts out."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,13 @@ from pipcook_deploy.errors import (
 )
 from pipcook_deploy.files import staged_folder
 from pipcook_deploy.jobs.workers import WorkerError, Workers
-from pipcook_deploy.manifest import VerificationEntry
 from pipcook_deploy.model import Model
 from pipcook_deploy.planner import Step, describe_plan, needs_tensorflow, plan
 from pipcook_deploy.samples import SampleOptions, Samples, make_samples
 from pipcook_deploy.schedule import Listener, Outcome, Task, run_tasks
 from pipcook_deploy.steps import runtime_for
 from pipcook_deploy.tensors import load_tensors, save_tensors
-from pipcook_deploy.verification import Check, joined, variants_of
+from pipcook_deploy.verification import Check, joined, verifications
 
 MOST_CALIBRATION = 100  # samples that a calibration set of its own would have
 
@@ -212,30 +210,17 @@ def _verifications(
     staging: Path,
     workers: Workers,
 ) -> list[Task]:
-    format, model_format = step.converter.format, step.converter.writes()
-    checks = [
-        Check(
-            format=format,
-            model_format=model_format,
-            variant=number,
-            inputs=staging / "samples" / "inputs",
-            outputs=staging / "samples" / "outputs",
-            hint="the artifact is not right: it is not bundled",
-            tolerance=request.tolerances.get(format),
-            labels=samples.labels,
-        )
-        for number in variants_of(model_format)
-    ]
-    return [
-        Task(check.task, partial(_check, check, convert, workers), ("run source", convert))
-        for check in checks
-    ]
-
-
-def _check(
-    check: Check, convert: str, workers: Workers, results: Mapping[str, Any]
-) -> VerificationEntry:
-    return check.run(results[convert], workers)
+    format = step.converter.format
+    check = Check(
+        format=format,
+        model_format=step.converter.writes(),
+        inputs=staging / "samples" / "inputs",
+        outputs=staging / "samples" / "outputs",
+        hint="the artifact is not right: it is not bundled",
+        tolerance=request.tolerances.get(format),
+        labels=samples.labels,
+    )
+    return verifications(check, itemgetter(convert), workers, ("run source", convert))
 
 
 # ---- results

@@ -1,6 +1,7 @@
 """Runs an artifact in one runtime, in a worker, and judges its answers."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ from pipcook_deploy.errors import (
 )
 from pipcook_deploy.jobs.workers import WorkerError, Workers
 from pipcook_deploy.manifest import VerificationEntry
+from pipcook_deploy.schedule import Task
 from pipcook_deploy.steps import checks_for
 
 
 @dataclass(frozen=True)
 class Check:
-    """One artifact format in one variant of its runtime.
+    """One artifact format in one variant of its runtime, by default the one that judges.
 
     `inputs` and `outputs` are folders of samples and of the answers expected; `labels` are the right answers, if
     known; `hint` is what to do when the answers differ.
@@ -27,10 +29,10 @@ class Check:
 
     format: str
     model_format: str
-    variant: int
     inputs: Path
     outputs: Path
     hint: str
+    variant: int = 0
     tolerance: Tolerance | None = None
     labels: list[int] | None = None
 
@@ -90,6 +92,24 @@ class Check:
 def variants_of(model_format: str) -> range:
     """Numbers of the variants that a format is checked in."""
     return range(len(checks_for(model_format)))
+
+
+def verifications(
+    check: Check,
+    artifact: Callable[[Mapping[str, Any]], dict[str, Any]],
+    workers: Workers,
+    after: tuple[str, ...] = (),
+) -> list[Task]:
+    """The same check in each way to run its format, as tasks that give a `VerificationEntry`.
+
+    `artifact` finds what is checked among the results of the tasks named in `after`.
+    """
+
+    def task(one: Check) -> Task:
+        return Task(one.task, lambda results: one.run(artifact(results), workers), after)
+
+    numbers = variants_of(check.model_format)
+    return [task(replace(check, variant=number)) for number in numbers]
 
 
 def joined(errors: list[DeployError]) -> DeployError | None:

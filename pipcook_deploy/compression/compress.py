@@ -25,7 +25,7 @@ from pipcook_deploy.report.entries import BenchEntry
 from pipcook_deploy.samples import Samples
 from pipcook_deploy.schedule import Listener, Task, run_tasks, watched_step
 from pipcook_deploy.tensors import load_tensors
-from pipcook_deploy.verification import Check, joined, variants_of
+from pipcook_deploy.verification import Check, joined, verifications
 
 LADDER_SHARE = 0.6  # of the time limit: the rest is for the formats
 UNLIMITED = BudgetOptions(max_drop=float("inf"), explore=0)
@@ -139,10 +139,7 @@ class Compressor:
             except DeployError as error:  # of one format: the others go on
                 errors[search.format] = error
                 continue
-            tasks += [
-                Task(check.task, partial(_verify, check, build, self.lab.workers))
-                for check in self._checks(search.format, build, answers)
-            ]
+            tasks += self._verifications(search.format, build, answers)
         outcome = run_tasks(tasks, jobs=self.jobs, listener=self.listener)
         made = []
         for search in [s for s in searches if s.format not in errors]:
@@ -155,20 +152,16 @@ class Compressor:
             made.append(self._made(search, tuple(proof)))
         return made, errors
 
-    def _checks(self, format: str, build: Build, answers: Path) -> list[Check]:
-        model_format = build.artifact["model_format"]
-        return [
-            Check(
-                format=format,
-                model_format=model_format,
-                variant=number,
-                inputs=self.inputs,
-                outputs=answers,
-                hint="the compressed artifact answers otherwise there: it is not bundled",
-                labels=self.samples.labels,
-            )
-            for number in variants_of(model_format)
-        ]
+    def _verifications(self, format: str, build: Build, answers: Path) -> list[Task]:
+        check = Check(
+            format=format,
+            model_format=build.artifact["model_format"],
+            inputs=self.inputs,
+            outputs=answers,
+            hint="the compressed artifact answers otherwise there: it is not bundled",
+            labels=self.samples.labels,
+        )
+        return verifications(check, lambda _: build.artifact, self.lab.workers)
 
     def _made(self, search: FormatSearch, proof: tuple[VerificationEntry, ...]) -> Made:
         build, winner = _winning(search), search.winner
@@ -233,7 +226,3 @@ def _winning(search: FormatSearch) -> Build:
     if winner is None or winner.build is None:
         raise AssertionError(search.format)  # asked for formats that won only
     return winner.build
-
-
-def _verify(check: Check, build: Build, workers: Any, _: Mapping[str, Any]) -> VerificationEntry:
-    return check.run(build.artifact, workers)

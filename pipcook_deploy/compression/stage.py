@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,6 @@ from pipcook_deploy.data.prepared import PreparedData
 from pipcook_deploy.errors import DeployError, UsageError
 from pipcook_deploy.files import staged_folder
 from pipcook_deploy.jobs.workers import Workers
-from pipcook_deploy.manifest import VerificationEntry
 from pipcook_deploy.metrics import default_metric, metric_called
 from pipcook_deploy.model import Model
 from pipcook_deploy.planner import describe_plan, needs_tensorflow, plan
@@ -37,7 +37,7 @@ from pipcook_deploy.schedule import Listener, Task, run_tasks, watched_step
 from pipcook_deploy.stage import StageRequest, truth_task, with_real_outputs
 from pipcook_deploy.steps import runtime_for
 from pipcook_deploy.tensors import save_tensors
-from pipcook_deploy.verification import Check, joined, variants_of
+from pipcook_deploy.verification import Check, joined, verifications
 
 
 def run_compressed(
@@ -204,10 +204,16 @@ def _proven_source(
     for converter in plain:
         name = f"convert {converter.format}"
         tasks.append(Task(name, partial(_build, lab, converter)))
-        tasks += [
-            Task(check.task, partial(_check, check, name, lab.workers), ("run source", name))
-            for check in _checks(converter, request, samples, staging)
-        ]
+        check = Check(
+            format=converter.format,
+            model_format=converter.writes(),
+            inputs=staging / "samples" / "inputs",
+            outputs=staging / "samples" / "outputs",
+            hint="the conversion is not right: nothing was compressed",
+            tolerance=request.tolerances.get(converter.format),
+            labels=samples.labels,
+        )
+        tasks += verifications(check, itemgetter(name), lab.workers, ("run source", name))
     outcome = run_tasks(tasks, jobs=request.jobs, listener=listener)
     failure = joined(list(outcome.errors.values()))
     if failure:
@@ -217,30 +223,6 @@ def _proven_source(
 
 def _build(lab: Lab, converter: Converter, _: Mapping[str, Any]) -> Any:
     return lab.build(lab.source_variant(), converter).artifact
-
-
-def _checks(
-    converter: Converter, request: StageRequest, samples: Samples, staging: Path
-) -> list[Check]:
-    return [
-        Check(
-            format=converter.format,
-            model_format=converter.writes(),
-            variant=number,
-            inputs=staging / "samples" / "inputs",
-            outputs=staging / "samples" / "outputs",
-            hint="the conversion is not right: nothing was compressed",
-            tolerance=request.tolerances.get(converter.format),
-            labels=samples.labels,
-        )
-        for number in variants_of(converter.writes())
-    ]
-
-
-def _check(
-    check: Check, convert: str, workers: Workers, results: Mapping[str, Any]
-) -> VerificationEntry:
-    return check.run(results[convert], workers)
 
 
 # ---- results
