@@ -11,10 +11,10 @@ from pipcook_deploy.bundle import MANIFEST, Bundle
 from pipcook_deploy.bundle_safety import check_models
 from pipcook_deploy.model import Model
 from pipcook_deploy.schedule import Listener
+from pipcook_deploy.server import Settings
+from pipcook_deploy.server.served import FORMATS, ServedModel
 from pipcook_deploy.spec import TensorSpec
 from pipcook_deploy.text import printable
-
-SERVED = ("onnx", "tflite")  # what the server runs, the best first
 
 
 def serve_source(
@@ -22,6 +22,7 @@ def serve_source(
     *,
     host: str = "127.0.0.1",
     port: int = 9091,
+    settings: Settings | None = None,
     trust_source: bool = False,
     watch: Callable[[], AbstractContextManager[Listener]] = lambda: nullcontext(Listener()),
 ) -> None:
@@ -31,16 +32,16 @@ def serve_source(
     sources what converting them raises.
     """
     if (source / MANIFEST).exists():
-        _serve_bundle(Bundle.open(source), host, port)
+        _serve_bundle(Bundle.open(source), host, port, settings)
         return
     with opened(source, trust_source=trust_source) as model:
-        if model.format in SERVED:
-            _serve(model, as_artifact(model), host, port)
+        if model.format in FORMATS:
+            _serve(ServedModel(model.spec, as_artifact(model)), host, port, settings)
             return
         with tempfile.TemporaryDirectory(prefix="pipcook-deploy-") as scratch:
             with watch() as listener:
                 made = deploy(model, to=("onnx",), out=Path(scratch) / "bundle", listener=listener)
-            _serve_bundle(made, host, port)
+            _serve_bundle(made, host, port, settings)
 
 
 def as_artifact(model: Model) -> Artifact:
@@ -60,19 +61,25 @@ def as_artifact(model: Model) -> Artifact:
     )
 
 
-def _serve_bundle(bundle: Bundle, host: str, port: int) -> None:
+def _serve_bundle(bundle: Bundle, host: str, port: int, settings: Settings | None) -> None:
     bundle.check_files()
-    format = next((name for name in SERVED if name in bundle.formats), SERVED[0])
-    check_models(bundle, [bundle.entry(format)], trusted=False)
-    _serve(bundle, bundle.artifact(format), host, port)
+    served = ServedModel.of_bundle(bundle)
+    formats = [candidate.artifact.format for candidate in served.candidates]
+    check_models(bundle, [bundle.entry(format) for format in formats], trusted=False)
+    _serve(served, host, port, settings)
 
 
-def _serve(owner: Bundle | Model, artifact: Artifact, host: str, port: int) -> None:
-    from pipcook_deploy.server import ServedModel, serve
+def _serve(served: ServedModel, host: str, port: int, settings: Settings | None) -> None:
+    from pipcook_deploy.server import serve
 
-    name = f"{owner.spec.name} {owner.spec.version}"
-    served = ServedModel(owner.spec, artifact)
-    serve(served, host=host, port=port, ready=lambda url: _announce(name, url))
+    name = f"{served.spec.name} {served.spec.version}"
+    serve(
+        served,
+        host=host,
+        port=port,
+        settings=settings,
+        ready=lambda url: _announce(name, url),
+    )
 
 
 def _announce(name: str, url: str) -> None:

@@ -68,7 +68,7 @@ def run(recipe: Path, settings: tuple[str, ...], keep_going: bool, as_json: bool
     from pipcook_deploy.recipe import read_recipe
 
     checked = read_recipe(recipe, settings)
-    _stop_on_sigterm()
+    stop_on_sigterm()
     with watched(quiet=as_json) as listener:
         bundle = run_recipe(checked, keep_going=keep_going, listener=listener)
     report_bundle(bundle, package_all(bundle, checked.target), as_json=as_json)
@@ -105,7 +105,7 @@ def convert(
     samples = {"seed": more.pop("seed")} | options.pop("samples", {})
     tolerances = options.pop("verify", {})
     more |= {name: options.pop(name, None) for name in ("data", "budget", "bench")}
-    _stop_on_sigterm()
+    stop_on_sigterm()
     with watched(quiet=as_json) as listener:
         bundle = deploy(
             model,
@@ -150,29 +150,12 @@ def verify(bundle: Path, only: str | None, trust_source: bool, jobs: int, as_jso
     from pipcook_deploy.cli.report import report_verification
 
     formats = tuple(part.strip() for part in (only or "").split(",") if part.strip())
-    _stop_on_sigterm()
+    stop_on_sigterm()
     with watched(quiet=as_json) as listener:
         results = verify_bundle(
             bundle, only=formats, trusted=trust_source, jobs=jobs, listener=listener
         )
     report_verification(bundle, results, as_json=as_json)
-    return 0
-
-
-@app.command()
-@click.argument("source", type=PathArgument, metavar="BUNDLE|MODEL")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option(
-    "--port", "-p", type=click.IntRange(1, 65535), default=9091, show_default=True, help="Port."
-)
-@trust_option
-def serve(source: Path, host: str, port: int, trust_source: bool) -> int:
-    """Serve BUNDLE (or a model, converted first) over HTTP, with a page to try it on."""
-    from pipcook_deploy.cli.progress import watched
-    from pipcook_deploy.serve_source import serve_source
-
-    _stop_on_sigterm()
-    serve_source(source, host=host, port=port, trust_source=trust_source, watch=watched)
     return 0
 
 
@@ -262,7 +245,7 @@ def setup(what: str) -> int:
     return 0
 
 
-def _stop_on_sigterm() -> None:
+def stop_on_sigterm() -> None:
     """A polite kill, or a closed terminal, ends like Ctrl-C: workers stopped, nothing half-written."""
 
     def stop(*_: Any) -> None:

@@ -2,33 +2,43 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+import os
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipcook_deploy.preprocess.errors import PreprocessingError
-from pipcook_deploy.server.engine import InferenceError
-from pipcook_deploy.server.http import Answer, HttpError, Request
-from pipcook_deploy.server.predictor import Predictor
-from pipcook_deploy.server.served import Settings
+from pipcook_deploy.server.call import GoneError
+from pipcook_deploy.server.errors import HttpError
+from pipcook_deploy.server.http import Answer, Request
+from pipcook_deploy.server.models.registry import Registry
+from pipcook_deploy.server.observe.metrics import ServerMetrics
+from pipcook_deploy.server.settings import Settings
 
 if TYPE_CHECKING:
     from pipcook_deploy.server.routes import Router
 
 logger = logging.getLogger("pipcook_deploy.server")
 Result = TypeVar("Result")
-SAFETY = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer"}
+Handler = Callable[..., Awaitable[Answer]]
+Routes = list[
+    tuple[str, str, Handler]
+]  # method, path with {names}, handler(context, request, **names)
+SAFETY = [("x-content-type-options", "nosniff"), ("referrer-policy", "no-referrer")]
 
 
 class Context:
-    """What handlers share: the predictor, the limits, and threads for work that takes time."""
+    """What handlers share: the models, the limits, and threads for work that takes time."""
 
-    def __init__(self, predictor: Predictor, settings: Settings) -> None:
-        self.predictor = predictor
+    def __init__(self, registry: Registry, settings: Settings, metrics: ServerMetrics) -> None:
+        self.registry = registry
         self.settings = settings
+        self.metrics = metrics
         self.draining = False
-        self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="compute")
+        workers = settings.preparers or os.cpu_count() or 1
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="prepare")
 
     async def compute(self, work: Callable[[], Result]) -> Result:
         """Run `work` off the event loop."""
@@ -36,15 +46,16 @@ class Context:
 
     def close(self) -> None:
         """Wait for the threads."""
+        self.registry.close()
         self._pool.shutdown()
 
 
 @cache
 def gone() -> tuple[type[Exception], ...]:
-    """What granian raises when the client has left."""
+    """What is raised when the client has left."""
     from granian.rsgi import ProtocolClosed, ProtocolError  # type: ignore[attr-defined]
 
-    return (ProtocolClosed, ProtocolError)
+    return (ProtocolClosed, ProtocolError, GoneError)
 
 
 class App:
@@ -60,42 +71,40 @@ class App:
         if scope.proto != "http":
             protocol.close(403)
             return
+        started = perf_counter()
         self.in_flight += 1
+        request = Request(scope, protocol, self.context.settings)
         try:
-            answer = await self._answer(scope, protocol)
-            headers = list(SAFETY.items())
-            if answer.body:
-                headers.append(("content-type", answer.content_type))
-            headers += [(k.replace("_", "-"), v) for k, v in answer.headers.items()]
-            if self.context.draining:
-                headers.append(("connection", "close"))
-            protocol.response_bytes(answer.status, headers, answer.body)
+            answer = await self._answer(request)
+            protocol.response_bytes(answer.status, self._headers(answer), answer.body)
         except gone():
             logger.debug("client went away")
+        else:
+            self.context.metrics.answered(request.model, answer.status, perf_counter() - started)
         finally:
             self.in_flight -= 1
 
-    async def _answer(self, scope: Any, protocol: Any) -> Answer:
-        request = Request(
-            scope.method,
-            scope.path,
-            scope.query_string,
-            scope.headers,
-            self.context.settings,
-            protocol,
-        )
-        word = self.router.error_body(request.path)
+    def _headers(self, answer: Answer) -> list[tuple[str, str]]:
+        headers = [*SAFETY]
+        if answer.body:
+            headers.append(("content-type", answer.content_type))
+        if answer.headers:
+            headers += [(k.replace("_", "-"), v) for k, v in answer.headers.items()]
+        if self.context.draining:
+            headers.append(("connection", "close"))
+        return headers
+
+    async def _answer(self, request: Request) -> Answer:
         try:
             return await self.router.answer(self.context, request)
         except gone():
             raise
         except HttpError as error:
-            worded = word(error.status, error.reason)
+            worded = self.router.error_body(request.path)(error.status, error.reason)
             return Answer(worded.status, worded.body, worded.content_type, error.headers)
         except PreprocessingError as error:
-            return word(400, str(error).replace("\n", "; "))
-        except InferenceError as error:
-            return word(400, str(error))
+            reason = str(error).replace("\n", "; ")
+            return self.router.error_body(request.path)(400, reason)
         except Exception:  # a bug: logged here, and never shown to the caller
             logger.exception("%s %s failed", request.method, request.path)
-            return word(500, "internal error")
+            return self.router.error_body(request.path)(500, "internal error")

@@ -1,21 +1,28 @@
-"""Requests and answers, whatever protocol they belong to."""
+"""Requests and answers over HTTP, whatever protocol they belong to."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 import orjson
 
-from pipcook_deploy.server.served import Settings
+from pipcook_deploy.server.call import Call
+from pipcook_deploy.server.errors import HttpError as HttpError
+from pipcook_deploy.server.settings import Settings
+
+if TYPE_CHECKING:
+    from pipcook_deploy.server.models.loaded import LoadedModel
 
 JSON = "application/json"
 DISCARD_SECONDS = 3.0  # in all
 DISCARD_IDLE = 0.3  # without a byte
+LONGEST_TIMEOUT = 3600.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Answer:
     """Status, body and headers of a response."""
 
@@ -25,40 +32,45 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-class HttpError(Exception):
-    """An answer of 4xx; each protocol words its own body around `reason`."""
-
-    def __init__(self, status: int, reason: str, **headers: str) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.reason = reason
-        self.headers = headers
-
-
 def json_answer(value: object, status: int = 200) -> Answer:
     """JSON without NaN or Infinity, which JSON does not have: they become null."""
     return Answer(status, orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY))
 
 
-@dataclass
 class Request:
-    """A request whose body has not been read yet. `path` is decoded, without query."""
+    """A request whose body has not been read yet. `path` is decoded, without query.
 
-    method: str
-    path: str
-    query: str
-    headers: Any
-    settings: Settings
-    _protocol: Any
+    `model` is set by whoever finds out which model is meant: what is measured belongs to it.
+    """
+
+    __slots__ = ("_call", "_protocol", "headers", "method", "model", "path", "query", "settings")
+
+    def __init__(self, scope: Any, protocol: Any, settings: Settings) -> None:
+        self.method: str = scope.method
+        self.path: str = scope.path
+        self.query: str = scope.query_string
+        self.headers = scope.headers
+        self.settings = settings
+        self.model: LoadedModel | None = None
+        self._protocol = protocol
+        self._call: Call | None = None
 
     def header(self, name: str) -> str:
         """The header's value, or ""."""
-        return str(self.headers.get(name) or "")
+        return self.headers.get(name) or ""
 
     @property
     def media_type(self) -> str:
         """The content type without parameters, lower-case."""
         return self.header("content-type").split(";", 1)[0].strip().lower()
+
+    @property
+    def call(self) -> Call:
+        """What models need to know of it: made when it is first asked for."""
+        if self._call is None:
+            deadline = time.monotonic() + self._timeout()
+            self._call = Call(deadline, self.header("x-request-id"), self._watch)
+        return self._call
 
     def values(self, name: str) -> list[str]:
         """Values of a query parameter, in order. Raises 400 for an absurd query."""
@@ -73,12 +85,15 @@ class Request:
     async def body(self) -> bytes:
         """The whole body; 413 if it is larger than allowed, 408 if it does not arrive in time."""
         announced = self.header("content-length")
-        stream = _chunks(self._protocol)
-        if announced.isdigit() and int(announced) > self.settings.max_body:
-            raise await self._too_large(stream)
-        seconds = self.settings.body_timeout
+        limit, seconds = self.settings.max_body, self.settings.body_timeout
+        if announced.isdigit() and int(announced) > limit:
+            raise await self._too_large(_chunks(self._protocol))
         try:
             async with asyncio.timeout(seconds):
+                if announced:
+                    whole: bytes = await self._protocol()
+                    return whole
+                stream = _chunks(self._protocol)
                 parts = await self._read(stream)
         except TimeoutError:
             reason = f"the body did not arrive within {seconds:g} s"
@@ -109,6 +124,29 @@ class Request:
                 break
         reason = f"the body is larger than {self.settings.max_body} bytes"
         return HttpError(413, reason, connection="close")
+
+    def _timeout(self) -> float:
+        """Seconds that the client wants to wait: `x-request-timeout`, or what the settings say."""
+        given = self.header("x-request-timeout")
+        if not given:
+            return self.settings.request_timeout
+        try:
+            seconds = float(given)
+        except ValueError:
+            seconds = -1.0
+        if not 0 < seconds <= LONGEST_TIMEOUT:
+            raise HttpError(400, f"x-request-timeout must be seconds, up to {LONGEST_TIMEOUT:g}")
+        return seconds
+
+    def _watch(self, call: Call) -> Callable[[], object]:
+        """Tells `call` when the client leaves; the answer ends the watching."""
+
+        async def left() -> None:
+            await self._protocol.client_disconnect()
+            call.gone = True
+
+        task = asyncio.ensure_future(left())
+        return task.cancel
 
 
 async def _chunks(protocol: Any) -> AsyncIterator[bytes]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipcook_deploy.server.http import HttpError
+from pipcook_deploy.server.errors import HttpError
 
 
 @dataclass

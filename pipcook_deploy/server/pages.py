@@ -3,7 +3,7 @@
 from functools import cache
 from importlib.resources import files
 
-from pipcook_deploy.server.app import Context
+from pipcook_deploy.server.app import Context, Routes
 from pipcook_deploy.server.http import Answer, Request, json_answer
 
 # Nothing from elsewhere, no inline script or style; blob: shows the chosen image.
@@ -30,16 +30,17 @@ async def script(context: Context, request: Request) -> Answer:
 
 async def about(context: Context, request: Request) -> Answer:
     """GET /page.json: what the page asks for, and what it shows about the model."""
-    spec = context.predictor.spec
+    found = context.registry.resolve()
+    spec = found.spec
     return json_answer(
         {
             "name": spec.name,
             "version": spec.version,
             "task": spec.task,
             "description": spec.description,
-            "takes": context.predictor.takes,
+            "takes": found.predictor.takes,
             "classes": len(spec.labels),
-            "engine": context.predictor.engine.name,
+            "engine": found.engine.name,
         }
     )
 
@@ -61,3 +62,12 @@ def _file(name: str, content_type: str) -> Answer:
 @cache
 def _read(name: str) -> bytes:
     return (files("pipcook_deploy.server") / "page" / name).read_bytes()
+
+
+ROUTES: Routes = [
+    ("GET", "/", page),
+    ("GET", "/page.css", style),
+    ("GET", "/page.js", script),
+    ("GET", "/page.json", about),
+    ("GET", "/healthz", health),
+]

@@ -4,18 +4,23 @@ import asyncio
 import errno
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
 
 from pipcook_deploy.errors import MissingDependencyError, ServerError
 from pipcook_deploy.server.app import App, Context
-from pipcook_deploy.server.engine import make_engine
-from pipcook_deploy.server.predictor import Predictor
-from pipcook_deploy.server.served import ServedModel, Settings
+from pipcook_deploy.server.models.load import load
+from pipcook_deploy.server.models.registry import Registry
+from pipcook_deploy.server.observe.metrics import ServerMetrics
+from pipcook_deploy.server.served import ServedModel
+from pipcook_deploy.server.settings import Settings
 
 Ready = Callable[[str], None]
 SETTLE_SECONDS = 0.15
+# A thread that ends a computation gets the interpreter back this soon from a busy event loop.
+SWITCH_SECONDS = 0.0005
 
 
 def serve(
@@ -34,8 +39,10 @@ def serve(
     settings = settings or Settings()
     port = free_port(host, port)
     app = build_app(served, settings)
+    sys.setswitchinterval(SWITCH_SECONDS)
     try:
-        asyncio.run(_serve(app, host, port, ready))
+        with asyncio.Runner(loop_factory=_new_loop()) as runner:
+            runner.run(_serve(app, host, port, ready))
     finally:
         app.context.close()
 
@@ -44,9 +51,19 @@ def build_app(served: ServedModel, settings: Settings) -> App:
     """The application without a socket."""
     from pipcook_deploy.server.routes import ROUTES, Router
 
-    engine = make_engine(served.artifact, settings.threads)
-    context = Context(Predictor(served.spec, engine, settings), settings)
+    registry = Registry()
+    registry.add(load(served, settings))
+    context = Context(registry, settings, ServerMetrics())
     return App(context, Router(ROUTES))
+
+
+def _new_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's, which is a quarter faster, where it can be had."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
 
 
 def free_port(host: str, port: int) -> int:

@@ -1,29 +1,67 @@
-"""What is served, and within which limits: the one place that holds them."""
+"""What is served: an artifact, what it is, and the answers that it was bundled with."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from pipcook_deploy.artifact import Artifact
+from pipcook_deploy.bundle import Bundle
+from pipcook_deploy.compare import Tolerance
 from pipcook_deploy.spec import ModelSpec
+
+FORMATS = ("onnx", "tflite")  # what the server runs, the best first
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Golden inputs, the answers recorded for one artifact, and how far an engine may be from them."""
+
+    inputs: Path
+    outputs: Path
+    tolerance: Tolerance
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An artifact that can answer for a model."""
+
+    artifact: Artifact
+    golden: Golden | None = None
 
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A spec, and the ONNX or TFLite artifact that answers for it."""
+    """A spec, and the ONNX or TFLite artifact that answers for it; `others` may answer in its place."""
 
     spec: ModelSpec
     artifact: Artifact
+    golden: Golden | None = None
+    others: tuple[Candidate, ...] = ()
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """Every artifact that may answer, the preferred one first."""
+        return (Candidate(self.artifact, self.golden), *self.others)
+
+    @classmethod
+    def of_bundle(
+        cls, bundle: Bundle, name: str | None = None, version: str | None = None
+    ) -> "ServedModel":
+        """The bundle's ONNX and TFLite artifacts; its files are not checked here.
+
+        `name` and `version` replace the spec's own. Raises `BundleError` if it has neither format.
+        """
+        formats = [name for name in FORMATS if name in bundle.formats] or [FORMATS[0]]
+        first, *others = (_candidate(bundle, format) for format in formats)
+        changes = {"name": name, "version": version}
+        spec = bundle.spec.model_copy(update={k: v for k, v in changes.items() if v is not None})
+        return cls(spec, first.artifact, first.golden, tuple(others))
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Limits of requests, and how many threads work on them. Sizes in bytes, times in seconds."""
-
-    max_body: int = 10_000_000
-    max_pixels: int = 25_000_000  # resizing costs up to 0.15 microseconds a pixel
-    max_samples: int = 64  # images or texts of one /predict
-    max_nesting: int = 16  # dimensions of a tensor
-    body_timeout: float = 15.0  # from the head of a request to the end of its body
-    header_timeout: float = 5.0  # also bounds how long an unfinished head delays the end
-    drain_timeout: float = 30.0  # SIGTERM: what is in flight may take this long
-    threads: int = 0  # of one inference; 0: as many as cores
-    workers: int = 2  # requests that compute at the same time
+def _candidate(bundle: Bundle, format: str) -> Candidate:
+    entry = bundle.entry(format)
+    golden = Golden(
+        inputs=bundle.path / "samples" / "inputs",
+        outputs=bundle.expected_outputs(format),
+        tolerance=entry.verification[0].tolerance,
+    )
+    return Candidate(entry.artifact(bundle.path), golden)

@@ -13,7 +13,8 @@ from pipcook_deploy.converters.to_tflite import TfliteConverter
 from pipcook_deploy.errors import ServerError
 from pipcook_deploy.runtimes.onnx_runtime import OnnxRuntime
 from pipcook_deploy.serve_source import as_artifact
-from pipcook_deploy.server.engine import InferenceError, make_engine
+from pipcook_deploy.server.engines.make import make_engine
+from pipcook_deploy.server.errors import InferenceError
 
 
 def onnx_file(folder: Path, batch: int | str = "batch", external: bool = False) -> Path:

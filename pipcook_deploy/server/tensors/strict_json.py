@@ -6,15 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from pipcook_deploy.server.http import HttpError
+from pipcook_deploy.server.errors import HttpError
+from pipcook_deploy.server.tensors.datatypes import NO_JSON, datatype, shape_json
 from pipcook_deploy.spec import TensorSpec
 
-DATATYPES = {
-    "bool": "BOOL", "int8": "INT8", "int16": "INT16", "int32": "INT32", "int64": "INT64",
-    "uint8": "UINT8", "uint16": "UINT16", "uint32": "UINT32", "uint64": "UINT64",
-    "float16": "FP16", "bfloat16": "BF16", "float32": "FP32", "float64": "FP64", "string": "BYTES",
-}  # fmt: skip
-NO_JSON = ("FP16", "BF16")  # the protocol gives them no JSON form
 # JSON types that each kind of element accepts: true is not 1, 1.0 is not an integer.
 ELEMENTS: dict[str, tuple[set[type], str]] = {
     "b": ({bool}, "true or false"),
@@ -25,25 +20,13 @@ ELEMENTS: dict[str, tuple[set[type], str]] = {
 }
 
 
-def datatype(dtype: str) -> str:
-    """As the protocol spells it."""
-    return DATATYPES.get(dtype, dtype.upper())
-
-
-def shape_json(shape: tuple[int | None, ...]) -> list[int]:
-    """-1 for a dynamic axis."""
-    return [-1 if size is None else size for size in shape]
-
-
 def read_tensor(row: dict[str, Any], tensor: TensorSpec, max_rank: int) -> Any:
     """The array of one request input. 400 names the input and what is wrong with it."""
     where = f"input {tensor.name!r}"
-    _check_datatype(row.get("datatype"), tensor, where)
-    shape = _shape(row.get("shape"), max_rank, where)
-    if not tensor.matches(shape):
-        raise HttpError(
-            400, f"{where}: shape {list(shape)} does not fit {shape_json(tensor.shape)}"
-        )
+    check_datatype(row.get("datatype"), tensor)
+    shape = fitting_shape(row.get("shape"), tensor, max_rank)
+    if datatype(tensor.dtype) in NO_JSON:
+        raise HttpError(400, f"{where}: {datatype(tensor.dtype)} has no JSON form in this protocol")
     if "data" not in row:
         raise HttpError(400, f"{where}: has no data")
     flat = _flat(row["data"], shape, where)
@@ -65,21 +48,26 @@ def write_tensor(name: str, value: Any) -> dict[str, Any]:
     return {"name": name, "datatype": spelled, "shape": list(value.shape), "data": data}
 
 
-def _check_datatype(given: object, tensor: TensorSpec, where: str) -> None:
+def check_datatype(given: object, tensor: TensorSpec) -> None:
+    """400 unless the request names the model's own element type."""
     wanted = datatype(tensor.dtype)
     if given != wanted:
-        raise HttpError(400, f"{where}: datatype must be {wanted}, not {given!r}")
-    if wanted in NO_JSON:
-        raise HttpError(400, f"{where}: {wanted} has no JSON form in this protocol")
+        raise HttpError(
+            400, f"input {tensor.name!r}: datatype must be {wanted}, not {given!r:.100}"
+        )
 
 
-def _shape(given: object, max_rank: int, where: str) -> tuple[int, ...]:
+def fitting_shape(given: object, tensor: TensorSpec, max_rank: int) -> tuple[int, ...]:
+    """The shape of a request's input; 400 if it is none, or the model takes another."""
+    where = f"input {tensor.name!r}"
     if (
         not isinstance(given, list)
         or len(given) > max_rank
         or any(type(size) is not int or size < 0 for size in given)
     ):
         raise HttpError(400, f"{where}: shape must be a list of whole numbers, at most {max_rank}")
+    if not tensor.matches(tuple(given)):
+        raise HttpError(400, f"{where}: shape {given} does not fit {shape_json(tensor.shape)}")
     return tuple(given)
 
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import orjson
 
-from pipcook_deploy.server.app import Context
+from pipcook_deploy.server.app import Context, Routes
 from pipcook_deploy.server.http import Answer, HttpError, Request, json_answer
+from pipcook_deploy.server.models.loaded import LoadedModel
+from pipcook_deploy.server.models.predictor import Score
 from pipcook_deploy.server.multipart import parts
-from pipcook_deploy.server.predictor import Score
 
 MULTIPART = "multipart/form-data"
 MAX_TOP = 1000
@@ -19,25 +20,34 @@ MAX_TOP = 1000
 
 async def predict_files(context: Context, request: Request) -> Answer:
     """POST /predict: every part named `image` is an image."""
+    found = request.model = context.registry.resolve()
     top = _top(request)
     if request.media_type != MULTIPART:
         raise HttpError(415, f"POST /predict takes {MULTIPART} with images in the field 'image'")
     body = await request.body()
-    return await context.compute(lambda: _predict_files(context, request, body, top))
+    form = parts(request.header("content-type"), body, context.settings.max_samples + 16)
+    images = [bytes(part.data) for part in form if part.name == "image"]
+    if not images:
+        raise HttpError(400, "no file available: the form has no field 'image'")
+    _few(len(images), context)
+    if found.predictor.takes in ("text", "numbers"):
+        raise HttpError(400, f"this model takes {found.predictor.takes}: GET /predict?input=")
+    return await _answer(context, request, found, images, top)
 
 
 async def predict_query(context: Context, request: Request) -> Answer:
     """GET /predict?input=...&input=..."""
+    found = request.model = context.registry.resolve()
     top = _top(request)
     inputs = request.values("input")
     if not inputs:
         raise HttpError(400, "no input available")
     _few(len(inputs), context)
-    takes = context.predictor.takes
+    takes = found.predictor.takes
     if takes == "image":
         raise HttpError(400, "this model takes images: POST /predict with the field 'image'")
     values = [_numbers(text) for text in inputs] if takes == "numbers" else inputs
-    return await context.compute(lambda: _answer(context, values, top))
+    return await _answer(context, request, found, values, top)
 
 
 def error(status: int, reason: str) -> Answer:
@@ -45,20 +55,11 @@ def error(status: int, reason: str) -> Answer:
     return json_answer({"success": False, "message": reason}, status)
 
 
-def _predict_files(context: Context, request: Request, body: bytes, top: int) -> Answer:
-    form = parts(request.header("content-type"), body, context.settings.max_samples + 16)
-    images = [bytes(part.data) for part in form if part.name == "image"]
-    if not images:
-        raise HttpError(400, "no file available: the form has no field 'image'")
-    _few(len(images), context)
-    if context.predictor.takes in ("text", "numbers"):
-        raise HttpError(400, f"this model takes {context.predictor.takes}: GET /predict?input=")
-    return _answer(context, images, top)
-
-
-def _answer(context: Context, values: list[Any], top: int) -> Answer:
-    found = context.predictor.classify(values, max(top, 1))
-    return json_answer({"success": True, "data": [_row(scores, top) for scores in found]})
+async def _answer(
+    context: Context, request: Request, found: LoadedModel, values: list[Any], top: int
+) -> Answer:
+    ranked = await found.classify(values, max(top, 1), context, request.call)
+    return json_answer({"success": True, "data": [_row(scores, top) for scores in ranked]})
 
 
 def _row(scores: list[Score], top: int) -> dict[str, Any]:
@@ -89,3 +90,6 @@ def _top(request: Request) -> int:
     if not (given[-1].isascii() and given[-1].isdigit() and 1 <= int(given[-1][:9]) <= MAX_TOP):
         raise HttpError(400, f"top must be a number from 1 to {MAX_TOP}")
     return int(given[-1])
+
+
+ROUTES: Routes = [("POST", "/predict", predict_files), ("GET", "/predict", predict_query)]

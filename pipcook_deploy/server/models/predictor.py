@@ -1,6 +1,6 @@
-"""From what people send (images, texts, numbers) to labelled answers; and raw tensors to tensors."""
+"""From what people send (images, texts, numbers) to tensors, and from scores to labelled answers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,7 @@ from pipcook_deploy.preprocess.decode import Limits
 from pipcook_deploy.preprocess.errors import PreprocessingError
 from pipcook_deploy.preprocess.execute import Pipeline, stack
 from pipcook_deploy.runtime import Tensors
-from pipcook_deploy.server.engine import Engine
-from pipcook_deploy.server.served import Settings
+from pipcook_deploy.server.settings import Settings
 from pipcook_deploy.spec import ModelSpec, TensorSpec
 
 
@@ -29,11 +28,10 @@ class UnsuitableModelError(PreprocessingError):
 
 
 class Predictor:
-    """A model with the preprocessing that its spec declares. Thread-safe."""
+    """The preprocessing that a spec declares, and its labels. Thread-safe."""
 
-    def __init__(self, spec: ModelSpec, engine: Engine, settings: Settings) -> None:
+    def __init__(self, spec: ModelSpec, settings: Settings) -> None:
         self.spec = spec
-        self.engine = engine
         limits = Limits(max_pixels=settings.max_pixels)
         self._pipelines = {
             name: Pipeline(operations, limits) for name, operations in spec.preprocessing.items()
@@ -41,7 +39,7 @@ class Predictor:
 
     @property
     def takes(self) -> str:
-        """What /predict accepts: "image", "text", "numbers", or "" if it accepts nothing."""
+        """What can be preprocessed: "image", "text", "numbers", or "" if nothing can."""
         if len(self.spec.inputs) != 1:
             return ""
         tensor = self.spec.inputs[0]
@@ -52,21 +50,50 @@ class Predictor:
             return "text" if tensor.dtype == "string" else "numbers"
         return {"encoded": "image", "image": "", "text": "text"}.get(pipeline.takes, "numbers")
 
-    def infer(self, inputs: Tensors) -> Tensors:
-        """The model's own tensors, no preprocessing."""
-        return self.engine.run(inputs)
+    def prepare(self, values: Sequence[object]) -> Any:
+        """The batch [N, ...] that the model's only input takes.
 
-    def classify(self, values: Sequence[object], top: int = 1) -> list[list[Score]]:
-        """For each value the `top` classes, best first.
-
-        Scores are the first output's values as they are: no softmax is applied.
         Raises `PreprocessingError` if a value does not fit, `UnsuitableModelError` if no value can.
         """
         tensor = self._only_input()
         pipeline = self._pipelines.get(tensor.name) or Pipeline(())
-        samples = stack([pipeline(value) for value in values])
-        scores = self._first_output(_fitting(samples, tensor), tensor)
-        return [self._best(row, top) for row in scores]
+        return _fitting(stack([pipeline(value) for value in values]), tensor)
+
+    def portions(self, batch: Any) -> Iterator[tuple[Tensors, int]]:
+        """What the model takes at once, and how many samples of it count: a fixed batch size is filled up."""
+        tensor = self.spec.inputs[0]
+        size = tensor.shape[0] or len(batch)
+        for start in range(0, len(batch), size):
+            part = batch[start : start + size]
+            filled = np.concatenate([part, *[part[-1:]] * (size - len(part))])
+            yield {tensor.name: filled}, len(part)
+
+    def scores(self, outputs: Tensors, count: int) -> Any:
+        """[count, classes] of the first output."""
+        name = self.spec.outputs[0].name
+        scores = np.asarray(outputs[name])[:count]
+        if scores.ndim == 1:
+            scores = scores[:, np.newaxis]
+        if scores.ndim != 2 or len(scores) != count or scores.dtype.kind not in "fiub":
+            raise UnsuitableModelError(
+                f"the first output {name!r} is {scores.dtype} {list(scores.shape)}; /predict needs one "
+                "score for each class",
+                f"use POST /v2/models/{self.spec.name}/infer",
+            )
+        return scores
+
+    def best(self, row: Any, top: int) -> list[Score]:
+        """The `top` classes of one row of scores, best first; no softmax is applied.
+
+        Of equal scores the lower id comes first, as argmax does.
+        """
+        order = np.argsort(-row.astype(np.float64), kind="stable")[:top]
+        return [Score(int(i), self.label(int(i)), float(row[i])) for i in order]
+
+    def label(self, place: int) -> str:
+        """The name of a class; its position where the model has no labels."""
+        labels = self.spec.labels
+        return labels[place] if place < len(labels) else str(place)
 
     def _only_input(self) -> TensorSpec:
         if len(self.spec.inputs) != 1:
@@ -82,35 +109,6 @@ class Predictor:
                 f"declare it in the recipe, or send tensors to /v2/models/{self.spec.name}/infer",
             )
         return tensor
-
-    def _first_output(self, batch: Any, tensor: TensorSpec) -> Any:
-        """[N, classes]; a fixed batch size is filled up, and the filling dropped."""
-        size = tensor.shape[0] or len(batch)
-        name = self.spec.outputs[0].name
-        parts = []
-        for start in range(0, len(batch), size):
-            part = batch[start : start + size]
-            filled = np.concatenate([part, *[part[-1:]] * (size - len(part))])
-            parts.append(np.asarray(self.engine.run({tensor.name: filled})[name])[: len(part)])
-        scores = np.concatenate(parts)
-        if scores.ndim == 1:
-            scores = scores[:, np.newaxis]
-        if scores.ndim != 2 or len(scores) != len(batch) or scores.dtype.kind not in "fiub":
-            raise UnsuitableModelError(
-                f"the first output {name!r} is {scores.dtype} {list(scores.shape)}; /predict needs one "
-                "score for each class",
-                f"use POST /v2/models/{self.spec.name}/infer",
-            )
-        return scores
-
-    def _best(self, row: Any, top: int) -> list[Score]:
-        # Stable: of equal scores the lower id comes first, as argmax does.
-        order = np.argsort(-row.astype(np.float64), kind="stable")[:top]
-        return [Score(int(i), self._label(int(i)), float(row[i])) for i in order]
-
-    def _label(self, place: int) -> str:
-        labels = self.spec.labels
-        return labels[place] if place < len(labels) else str(place)
 
 
 def _like_a_picture(tensor: TensorSpec) -> bool:

@@ -1,0 +1,1 @@
+"""What computes: one small interface, one module an engine."""

@@ -1,0 +1,65 @@
+"""ONNX Runtime on the CPU."""
+
+from typing import Any
+
+from pipcook_deploy.artifact import Artifact
+from pipcook_deploy.errors import MissingDependencyError, ServerError
+from pipcook_deploy.runtime import Tensors
+from pipcook_deploy.server.engines.base import as_bound
+from pipcook_deploy.server.errors import InferenceError
+
+
+class OnnxEngine:
+    """ONNX Runtime on the CPU."""
+
+    name = "onnxruntime"
+    platform = "onnx_onnxv1"
+    concurrent = True
+
+    def __init__(self, artifact: Artifact, threads: int = 0) -> None:
+        try:
+            import onnxruntime
+        except ImportError:
+            raise MissingDependencyError(
+                "the server needs onnxruntime", "run: pip install pipcook-deploy"
+            ) from None
+        self.threads = threads
+        state = onnxruntime.capi.onnxruntime_pybind11_state
+        self._refusals = (state.Fail, state.InvalidArgument, state.RuntimeException)
+        self._inputs = {binding.name: binding for binding in artifact.inputs}
+        self._outputs = [binding.tensor for binding in artifact.outputs]
+        self._names = [binding.name for binding in artifact.outputs]
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 4  # refusals are answered, not printed
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        failures = (*self._refusals, state.NoSuchFile, state.InvalidProtobuf, state.InvalidGraph)
+        try:
+            self._session: Any = onnxruntime.InferenceSession(
+                str(artifact.file), options, providers=["CPUExecutionProvider"]
+            )
+        except (*failures, state.NotImplemented) as error:
+            raise ServerError(f"{artifact.file}: ONNX Runtime cannot load it: {error}") from error
+        self._check_names(artifact)
+
+    def run(self, inputs: Tensors) -> Tensors:
+        """Outputs by the spec's names; numbers are cast to the artifact's element types."""
+        bound = self._inputs
+        feeds = {bound[name].tensor: as_bound(value, bound[name]) for name, value in inputs.items()}
+        try:
+            results = self._session.run(self._outputs, feeds)
+        except self._refusals as error:
+            raise InferenceError(f"the model cannot compute this: {_reason(error)}") from error
+        return dict(zip(self._names, results, strict=True))
+
+    def _check_names(self, artifact: Artifact) -> None:
+        has = {t.name for t in (*self._session.get_inputs(), *self._session.get_outputs())}
+        for binding in (*artifact.inputs, *artifact.outputs):
+            if binding.tensor not in has:
+                raise ServerError(f"{artifact.file}: has no tensor called {binding.tensor!r}")
+
+
+def _reason(error: Exception) -> str:
+    """The engine's message without its own prefix and source positions."""
+    line = str(error).strip().split("\n", 1)[0]
+    return line.rsplit(" : ", 1)[-1][:300]

@@ -1,0 +1,1 @@
+"""The models of the server: loaded, queued for, replaced."""

@@ -1,0 +1,1 @@
+"""What the people who run it at night see: metrics and logs."""

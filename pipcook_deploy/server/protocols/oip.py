@@ -1,0 +1,128 @@
+"""Open Inference Protocol v2 over REST (kserve/open-inference-protocol), with Triton's binary tensors.
+
+The tensors of `infer` are the model's own: no preprocessing is applied, which is what distinguishes
+it from /predict.
+"""
+
+from importlib.metadata import version as package_version
+from typing import Any
+
+from pipcook_deploy.server.app import Context, Routes
+from pipcook_deploy.server.http import Answer, HttpError, Request, json_answer
+from pipcook_deploy.server.models.loaded import LoadedModel
+from pipcook_deploy.server.protocols.oip_answer import answer_of
+from pipcook_deploy.server.protocols.oip_message import Message, read_message
+from pipcook_deploy.server.tensors.datatypes import datatype, shape_json
+from pipcook_deploy.spec import TensorSpec
+
+EXTENSIONS = ("binary_tensor_data",)
+IN_LOOP = 65_536  # bytes of JSON, and elements of an answer, that are worth no other thread
+JSON_LENGTH = "inference-header-content-length"
+TAKES = ("", "application/json", "application/octet-stream")
+
+
+async def server(context: Context, request: Request) -> Answer:
+    """GET /v2."""
+    return json_answer(
+        {
+            "name": "pipcook-deploy",
+            "version": package_version("pipcook-deploy"),
+            "extensions": EXTENSIONS,
+        }
+    )
+
+
+async def live(context: Context, request: Request) -> Answer:
+    """GET /v2/health/live."""
+    return json_answer({"live": True})
+
+
+async def ready(context: Context, request: Request) -> Answer:
+    """GET /v2/health/ready: 503 while draining."""
+    return json_answer({"ready": not context.draining}, 503 if context.draining else 200)
+
+
+async def model(
+    context: Context, request: Request, name: str, version: str | None = None
+) -> Answer:
+    """GET /v2/models/{name}[/versions/{version}]."""
+    found = context.registry.resolve(name, version)
+    return json_answer(
+        {
+            "name": found.name,
+            "versions": list(context.registry.entry(name).versions),
+            "platform": found.engine.platform,
+            "inputs": [_described(tensor) for tensor in found.spec.inputs],
+            "outputs": [_described(tensor) for tensor in found.spec.outputs],
+        }
+    )
+
+
+async def model_ready(
+    context: Context, request: Request, name: str, version: str | None = None
+) -> Answer:
+    """GET /v2/models/{name}[/versions/{version}]/ready."""
+    found = context.registry.resolve(name, version)
+    state = {"name": found.name, "ready": not context.draining}
+    return json_answer(state, 503 if context.draining else 200)
+
+
+async def infer(
+    context: Context, request: Request, name: str, version: str | None = None
+) -> Answer:
+    """POST /v2/models/{name}[/versions/{version}]/infer."""
+    found = request.model = context.registry.resolve(name, version)
+    if request.media_type not in TAKES:
+        raise HttpError(415, f"infer takes {' or '.join(TAKES[1:])}, not {request.media_type[:50]}")
+    body = await request.body()
+    length = request.header(JSON_LENGTH)
+    if length or len(body) <= IN_LOOP:
+        message = read_message(body, length, found.spec, context.settings)
+    else:
+        message = await context.compute(
+            lambda: read_message(body, length, found.spec, context.settings)
+        )
+    if message.timeout:
+        request.call.shorten(message.timeout)
+    outputs = await found.infer(message.inputs, request.call)
+    return await _answer(context, found, message, outputs)
+
+
+def error(status: int, reason: str) -> Answer:
+    """The protocol's error body."""
+    return json_answer({"error": reason}, status)
+
+
+async def _answer(
+    context: Context, found: LoadedModel, message: Message, outputs: dict[str, Any]
+) -> Answer:
+    if sum([value.size for value in outputs.values()]) <= IN_LOOP:
+        return answer_of(found, message, outputs)
+    return await context.compute(lambda: answer_of(found, message, outputs))
+
+
+def _described(tensor: TensorSpec) -> dict[str, Any]:
+    return {
+        "name": tensor.name,
+        "datatype": datatype(tensor.dtype),
+        "shape": shape_json(tensor.shape),
+    }
+
+
+_MODEL = "/v2/models/{name}"
+
+ROUTES: Routes = [
+    ("GET", "/v2", server),
+    ("GET", "/v2/", server),
+    ("GET", "/v2/health/live", live),
+    ("GET", "/v2/health/ready", ready),
+    *[
+        row
+        for base in (_MODEL, _MODEL + "/versions/{version}")
+        for row in (
+            ("GET", base, model),
+            ("GET", base + "/ready", model_ready),
+            ("POST", base + "/infer", infer),
+        )
+    ],
+]

@@ -1,0 +1,45 @@
+"""The answer of `infer`: JSON, or JSON with binary tensors after it."""
+
+from typing import Any
+
+import orjson
+
+from pipcook_deploy.server.http import Answer, json_answer
+from pipcook_deploy.server.models.loaded import LoadedModel
+from pipcook_deploy.server.protocols.oip_message import Message
+from pipcook_deploy.server.tensors.datatypes import datatype
+from pipcook_deploy.server.tensors.raw import to_raw
+from pipcook_deploy.server.tensors.strict_json import write_tensor
+
+BINARY = "application/octet-stream"
+
+
+def answer_of(model: LoadedModel, message: Message, outputs: dict[str, Any]) -> Answer:
+    """The wanted outputs in the wanted order."""
+    head: dict[str, Any] = {"model_name": model.name, "model_version": model.version}
+    if message.id is not None:
+        head["id"] = message.id
+    raw: list[bytes] = []
+    rows = head["outputs"] = []
+    for name, binary in message.outputs.items():
+        value = outputs[name]
+        if not binary:
+            rows.append(write_tensor(name, value))
+            continue
+        raw.append(to_raw(value))
+        rows.append(_announced(name, value, len(raw[-1])))
+    if not any(message.outputs.values()):
+        return json_answer(head)
+    text = orjson.dumps(head, option=orjson.OPT_SERIALIZE_NUMPY)
+    headers = {"inference_header_content_length": str(len(text))}
+    return Answer(200, b"".join([text, *raw]), BINARY, headers)
+
+
+def _announced(name: str, value: Any, size: int) -> dict[str, Any]:
+    spelled = "BYTES" if value.dtype.kind in "OUS" else datatype(value.dtype.name)
+    return {
+        "name": name,
+        "datatype": spelled,
+        "shape": list(value.shape),
+        "parameters": {"binary_data_size": size},
+    }

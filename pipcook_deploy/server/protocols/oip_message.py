@@ -1,0 +1,165 @@
+"""A request of the Open Inference Protocol, from JSON or JSON with binary tensors after it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from pipcook_deploy.runtime import Tensors
+from pipcook_deploy.server.errors import HttpError
+from pipcook_deploy.server.settings import Settings
+from pipcook_deploy.server.tensors import fast_json
+from pipcook_deploy.server.tensors.raw import from_raw
+from pipcook_deploy.server.tensors.strict_json import check_datatype, fitting_shape, read_tensor
+from pipcook_deploy.spec import ModelSpec, TensorSpec
+
+MICROSECONDS = 1e-6
+
+
+@dataclass(slots=True)
+class Message:
+    """`outputs`: the wanted ones, and whether each is to be binary. `timeout`: seconds, 0 for none."""
+
+    inputs: Tensors
+    outputs: dict[str, bool]
+    id: str | None = None
+    timeout: float = 0.0
+
+
+def read_message(body: bytes, length: str, spec: ModelSpec, settings: Settings) -> Message:
+    """Raises 400 for what is malformed. `length` is that of the JSON if binary tensors follow it, or ""."""
+    if length:
+        return _binary(body, length, spec, settings)
+    document = fast_json.parse(body)
+    if document is not None:
+        inputs = fast_json.read_inputs(document, spec.inputs, settings.max_elements)
+        if inputs is not None:
+            head = {key: _plain(document[key]) for key in document if key != "inputs"}
+            return _message(head, inputs, spec)
+    head = parsed(body)
+    return _message(head, _inputs(head, memoryview(b""), spec, settings), spec)
+
+
+def parsed(body: bytes | memoryview) -> dict[str, Any]:
+    """A JSON object; 400 for anything else."""
+    try:
+        message = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise HttpError(400, f"the body is not JSON: {error}") from None
+    if not isinstance(message, dict):
+        raise HttpError(400, "the body must be a JSON object")
+    return message
+
+
+def named_rows(rows: object, known: dict[str, TensorSpec], kind: str) -> dict[str, dict[str, Any]]:
+    """Rows by name; 400 for what is no list of objects, unknown, or there twice."""
+    if not isinstance(rows, list) or not rows:
+        raise HttpError(400, f"{kind}s must be a list of objects, and not empty")
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        if not isinstance(row, dict) or not isinstance(row.get("name"), str):
+            raise HttpError(400, f"each of the {kind}s must be an object with a name")
+        name = row["name"]
+        if name not in known:
+            has = ", ".join(map(repr, known))
+            raise HttpError(400, f"unknown {kind} {name[:100]!r}: the model has {has}")
+        if name in found:
+            raise HttpError(400, f"duplicate {kind} {name!r}")
+        found[name] = row
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """Of a lazy view, what it shows."""
+    if hasattr(value, "as_dict"):
+        return value.as_dict()
+    return value.as_list() if hasattr(value, "as_list") else value
+
+
+def _binary(body: bytes, length: str, spec: ModelSpec, settings: Settings) -> Message:
+    if not length.isdigit() or int(length[:20]) > len(body):
+        raise HttpError(
+            400,
+            f"Inference-Header-Content-Length {length[:50]!r} does not fit a body of {len(body)}",
+        )
+    whole = memoryview(body)
+    head = parsed(whole[: int(length)])
+    return _message(head, _inputs(head, whole[int(length) :], spec, settings), spec)
+
+
+def _message(head: dict[str, Any], inputs: Tensors, spec: ModelSpec) -> Message:
+    given, parameters = head.get("id"), head.get("parameters", {})
+    if given is not None and not isinstance(given, str):
+        raise HttpError(400, "id must be a string")
+    if not isinstance(parameters, dict):
+        raise HttpError(400, "parameters must be an object")
+    binary = parameters.get("binary_data_output", False)
+    outputs = _requested(head.get("outputs"), spec, binary is True)
+    return Message(inputs, outputs, given, _timeout(parameters))
+
+
+def _timeout(parameters: dict[str, Any]) -> float:
+    """Triton's `timeout`, in microseconds."""
+    given = parameters.get("timeout", 0)
+    if type(given) is not int or given < 0:
+        raise HttpError(400, "timeout must be microseconds, a whole number")
+    return given * MICROSECONDS
+
+
+def _requested(rows: object, spec: ModelSpec, binary: bool) -> dict[str, bool]:
+    specs = {tensor.name: tensor for tensor in spec.outputs}
+    if rows in (None, []):
+        return dict.fromkeys(specs, binary)
+    wanted = {}
+    for name, row in named_rows(rows, specs, "output").items():
+        parameters = row.get("parameters", {})
+        if not isinstance(parameters, dict):
+            raise HttpError(400, f"output {name!r}: parameters must be an object")
+        wanted[name] = parameters.get("binary_data", binary) is True
+    return wanted
+
+
+def _inputs(head: dict[str, Any], tail: memoryview, spec: ModelSpec, settings: Settings) -> Tensors:
+    specs = {tensor.name: tensor for tensor in spec.inputs}
+    rows = named_rows(head.get("inputs"), specs, "input")
+    missing = [name for name in specs if name not in rows]
+    if missing:
+        raise HttpError(400, f"missing input: {', '.join(map(repr, missing))}")
+    tensors = {}
+    for name, row in rows.items():
+        size = _binary_size(row, name)
+        if size is None:
+            tensors[name] = read_tensor(row, specs[name], settings.max_nesting)
+            continue
+        tensors[name] = _raw_tensor(row, tail[:size], size, specs[name], settings)
+        tail = tail[size:]
+    if tail.nbytes:
+        raise HttpError(400, f"{tail.nbytes} bytes follow the last binary tensor")
+    return {name: tensors[name] for name in specs}
+
+
+def _binary_size(row: dict[str, Any], name: str) -> int | None:
+    """Bytes of an input that is binary; None for one that is JSON."""
+    parameters = row.get("parameters", {})
+    if not isinstance(parameters, dict):
+        raise HttpError(400, f"input {name!r}: parameters must be an object")
+    size = parameters.get("binary_data_size")
+    if size is None:
+        return None
+    if type(size) is not int or size < 0:
+        raise HttpError(400, f"input {name!r}: binary_data_size must be a whole number")
+    if "data" in row:
+        raise HttpError(400, f"input {name!r}: has both data and binary_data_size")
+    return size
+
+
+def _raw_tensor(
+    row: dict[str, Any], data: memoryview, size: int, tensor: TensorSpec, settings: Settings
+) -> Any:
+    check_datatype(row.get("datatype"), tensor)
+    shape = fitting_shape(row.get("shape"), tensor, settings.max_nesting)
+    if data.nbytes != size:
+        raise HttpError(
+            400, f"input {tensor.name!r}: {size} bytes announced, {data.nbytes} are there"
+        )
+    return from_raw(data, tensor, shape)

@@ -1,0 +1,48 @@
+"""Limits and choices of the server: the one place that holds them.
+
+Each field is an option of `pipcook-deploy serve` as well (`max_body`: `--max-body`), with its help, and an environment
+variable (`PIPCOOK_DEPLOY_MAX_BODY`).
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+def setting(default: Any, help: str, choices: tuple[str, ...] = ()) -> Any:
+    """A field with what the command line says about it."""
+    return field(default=default, metadata={"help": help, "choices": choices})
+
+
+ENGINES = ("onnxruntime", "openvino", "litert", "auto")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Sizes in bytes, times in seconds."""
+
+    max_body: int = setting(10_000_000, "Bytes of a request's body.")
+    # Resizing costs up to 0.15 microseconds a pixel.
+    max_pixels: int = setting(25_000_000, "Pixels of an image, before it is decoded.")
+    max_samples: int = setting(64, "Images, texts or rows of one request that is preprocessed.")
+    max_nesting: int = setting(16, "Dimensions of a tensor.")
+    max_elements: int = setting(50_000_000, "Elements of one tensor.")
+    body_timeout: float = setting(15.0, "Seconds from a request's head to the end of its body.")
+    # Also bounds how long an unfinished head delays the end.
+    header_timeout: float = setting(5.0, "Seconds for a request's head.")
+    drain_timeout: float = setting(30.0, "Seconds for what is in flight when the server is ended.")
+    request_timeout: float = setting(
+        60.0, "Seconds to wait for a turn, where a request says nothing."
+    )
+    max_queue: int = setting(128, "Requests of one model that wait or compute; 503 above.")
+    queue_seconds: float = setting(
+        10.0, "A request that would wait longer than this gets 503 at once."
+    )
+    engine: str = setting("onnxruntime", "What computes; auto measures what is installed.", ENGINES)
+    threads: int = setting(0, "Threads of one inference; 0: measured.")
+    streams: int = setting(0, "Inferences of one model at the same time; 0: measured.")
+    batching: str = setting("auto", "Compute waiting requests together.", ("auto", "on", "off"))
+    max_batch: int = setting(16, "Samples that are computed together at most.")
+    batch_wait: float = setting(
+        0.002, "Seconds that a batch waits for more, while requests keep coming."
+    )
+    preparers: int = setting(0, "Threads that decode and preprocess; 0: one a core.")

@@ -1,0 +1,1 @@
+"""Tensors on the wire: JSON and raw bytes."""

@@ -1,0 +1,18 @@
+"""Element types as the Open Inference Protocol spells them."""
+
+DATATYPES = {
+    "bool": "BOOL", "int8": "INT8", "int16": "INT16", "int32": "INT32", "int64": "INT64",
+    "uint8": "UINT8", "uint16": "UINT16", "uint32": "UINT32", "uint64": "UINT64",
+    "float16": "FP16", "bfloat16": "BF16", "float32": "FP32", "float64": "FP64", "string": "BYTES",
+}  # fmt: skip
+NO_JSON = ("FP16", "BF16")  # the protocol gives them no JSON form: binary tensors and gRPC only
+
+
+def datatype(dtype: str) -> str:
+    """As the protocol spells it."""
+    return DATATYPES.get(dtype, dtype.upper())
+
+
+def shape_json(shape: tuple[int | None, ...]) -> list[int]:
+    """-1 for a dynamic axis."""
+    return [-1 if size is None else size for size in shape]
