@@ -187,7 +187,7 @@ def test_what_is_in_flight_is_answered_before_the_end(tmp_path, number):
     body = {"name": "x", "datatype": "FP32", "shape": [1, 256, 256], "data": [1.0] * 65536}
     folder = tiny_models.slow(tmp_path)
     answers = []
-    with tiny_models.serving(folder, "--threads", "1", "--workers", "1") as running:
+    with tiny_models.serving(folder, "--threads", "1", "--preparers", "1") as running:
 
         def ask():
             connection = http.client.HTTPConnection(*running.address, timeout=60)
