@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipcook_deploy.preprocess.errors import PreprocessingError
 from pipcook_deploy.server.call import GoneError
+from pipcook_deploy.server.clock import BodyClock
 from pipcook_deploy.server.errors import HttpError
 from pipcook_deploy.server.http import Answer, Request
 from pipcook_deploy.server.models.registry import Registry
@@ -36,6 +37,7 @@ class Context:
         self.registry = registry
         self.settings = settings
         self.metrics = metrics
+        self.clock = BodyClock(settings.body_timeout)
         self.draining = False
         workers = settings.preparers or os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="prepare")
@@ -71,16 +73,17 @@ class App:
         if scope.proto != "http":
             protocol.close(403)
             return
-        started = perf_counter()
         self.in_flight += 1
-        request = Request(scope, protocol, self.context.settings)
+        request = Request(scope, protocol, self.context.settings, self.context.clock)
         try:
             answer = await self._answer(request)
             protocol.response_bytes(answer.status, self._headers(answer), answer.body)
         except gone():
             logger.debug("client went away")
         else:
-            self.context.metrics.answered(request.model, answer.status, perf_counter() - started)
+            self.context.metrics.answered(
+                request.model, answer.status, perf_counter() - request.started
+            )
         finally:
             self.in_flight -= 1
 

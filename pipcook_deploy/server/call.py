@@ -1,7 +1,7 @@
 """One request as the models see it: how long it may wait, and whether anyone still does."""
 
 from collections.abc import Callable
-from time import monotonic
+from time import perf_counter
 
 from pipcook_deploy.server.errors import HttpError
 
@@ -9,32 +9,35 @@ from pipcook_deploy.server.errors import HttpError
 class Call:
     """Passed along with the tensors of a request, whatever protocol it came by.
 
-    `deadline` is a time of `time.monotonic`. `gone` turns True when the client has left: what has not been
-    computed by then never is. `watch` begins to look out for that; it is called only where a request waits.
+    `deadline` is a time of `time.perf_counter`. `gone` turns True when the client has left: what has not been
+    computed by then never is. `admitted`: it has a place in the model's queue already.
     """
 
-    __slots__ = ("admitted", "deadline", "gone", "request_id", "watch")
+    __slots__ = ("_deadline", "admitted", "gone", "started")
 
-    def __init__(
-        self,
-        deadline: float,
-        request_id: str = "",
-        watch: Callable[["Call"], Callable[[], object]] | None = None,
-    ) -> None:
-        self.deadline = deadline
-        self.request_id = request_id
+    def __init__(self, seconds: float) -> None:
+        self.started = perf_counter()
         self.gone = False
-        self.admitted = False  # by the model's lane: it has a place in the queue already
-        self.watch = watch
+        self.admitted = False
+        self._deadline = self.started + seconds
+
+    @property
+    def deadline(self) -> float:
+        """When it is no longer worth computing."""
+        return self._deadline
+
+    def watch(self) -> Callable[[], object] | None:
+        """Begin to look out for the client's leaving; what is returned ends that."""
+        return None
 
     def shorten(self, seconds: float) -> None:
         """Expire in `seconds` from now at the latest."""
-        self.deadline = min(self.deadline, monotonic() + seconds)
+        self._deadline = min(self.deadline, perf_counter() + seconds)
 
     @property
     def expired(self) -> bool:
         """Whether its deadline has passed."""
-        return monotonic() > self.deadline
+        return perf_counter() > self.deadline
 
 
 class ExpiredError(HttpError):

@@ -1,7 +1,6 @@
 """Requests and answers over HTTP, whatever protocol they belong to."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from urllib.parse import parse_qs
 import orjson
 
 from pipcook_deploy.server.call import Call
+from pipcook_deploy.server.clock import BodyClock
 from pipcook_deploy.server.errors import HttpError as HttpError
 from pipcook_deploy.server.settings import Settings
 
@@ -37,15 +37,18 @@ def json_answer(value: object, status: int = 200) -> Answer:
     return Answer(status, orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY))
 
 
-class Request:
+class Request(Call):
     """A request whose body has not been read yet. `path` is decoded, without query.
 
     `model` is set by whoever finds out which model is meant: what is measured belongs to it.
     """
 
-    __slots__ = ("_call", "_protocol", "headers", "method", "model", "path", "query", "settings")
+    __slots__ = (
+        "_clock", "_given", "_protocol", "headers", "method", "model", "path", "query", "settings",
+    )  # fmt: skip
 
-    def __init__(self, scope: Any, protocol: Any, settings: Settings) -> None:
+    def __init__(self, scope: Any, protocol: Any, settings: Settings, clock: BodyClock) -> None:
+        super().__init__(settings.request_timeout)
         self.method: str = scope.method
         self.path: str = scope.path
         self.query: str = scope.query_string
@@ -53,24 +56,32 @@ class Request:
         self.settings = settings
         self.model: LoadedModel | None = None
         self._protocol = protocol
-        self._call: Call | None = None
+        self._clock = clock
+        self._given = False
 
     def header(self, name: str) -> str:
         """The header's value, or ""."""
         return self.headers.get(name) or ""
 
     @property
+    def call(self) -> Call:
+        """What models need to know of it."""
+        return self
+
+    @property
+    def deadline(self) -> float:
+        """From the settings, or the header `x-request-timeout`, in seconds; that is read at first use."""
+        if not self._given:
+            self._given = True
+            given = self.header("x-request-timeout")
+            if given:
+                self._deadline = self.started + _seconds(given)
+        return self._deadline
+
+    @property
     def media_type(self) -> str:
         """The content type without parameters, lower-case."""
         return self.header("content-type").split(";", 1)[0].strip().lower()
-
-    @property
-    def call(self) -> Call:
-        """What models need to know of it: made when it is first asked for."""
-        if self._call is None:
-            deadline = time.monotonic() + self._timeout()
-            self._call = Call(deadline, self.header("x-request-id"), self._watch)
-        return self._call
 
     def values(self, name: str) -> list[str]:
         """Values of a query parameter, in order. Raises 400 for an absurd query."""
@@ -85,19 +96,13 @@ class Request:
     async def body(self) -> bytes:
         """The whole body; 413 if it is larger than allowed, 408 if it does not arrive in time."""
         announced = self.header("content-length")
-        limit, seconds = self.settings.max_body, self.settings.body_timeout
-        if announced.isdigit() and int(announced) > limit:
-            raise await self._too_large(_chunks(self._protocol))
-        try:
-            async with asyncio.timeout(seconds):
-                if announced:
-                    whole: bytes = await self._protocol()
-                    return whole
-                stream = _chunks(self._protocol)
-                parts = await self._read(stream)
-        except TimeoutError:
-            reason = f"the body did not arrive within {seconds:g} s"
-            raise HttpError(408, reason, connection="close") from None
+        if announced:
+            if int(announced) > self.settings.max_body:
+                raise await self._too_large(_chunks(self._protocol))
+            whole: bytes = await self._clock.limited(self._protocol())
+            return whole
+        stream = _chunks(self._protocol)
+        parts = await self._clock.limited(self._read(stream))
         if parts is None:
             raise await self._too_large(stream)
         return b"".join(parts)
@@ -125,28 +130,24 @@ class Request:
         reason = f"the body is larger than {self.settings.max_body} bytes"
         return HttpError(413, reason, connection="close")
 
-    def _timeout(self) -> float:
-        """Seconds that the client wants to wait: `x-request-timeout`, or what the settings say."""
-        given = self.header("x-request-timeout")
-        if not given:
-            return self.settings.request_timeout
-        try:
-            seconds = float(given)
-        except ValueError:
-            seconds = -1.0
-        if not 0 < seconds <= LONGEST_TIMEOUT:
-            raise HttpError(400, f"x-request-timeout must be seconds, up to {LONGEST_TIMEOUT:g}")
-        return seconds
-
-    def _watch(self, call: Call) -> Callable[[], object]:
-        """Tells `call` when the client leaves; the answer ends the watching."""
+    def watch(self) -> Callable[[], object]:
+        """Look out for the client's leaving until the answer is there."""
 
         async def left() -> None:
             await self._protocol.client_disconnect()
-            call.gone = True
+            self.gone = True
 
-        task = asyncio.ensure_future(left())
-        return task.cancel
+        return asyncio.ensure_future(left()).cancel
+
+
+def _seconds(given: str) -> float:
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds <= LONGEST_TIMEOUT:
+        raise HttpError(400, f"x-request-timeout must be seconds, up to {LONGEST_TIMEOUT:g}")
+    return seconds
 
 
 async def _chunks(protocol: Any) -> AsyncIterator[bytes]:

@@ -2,8 +2,6 @@
 
 from typing import Any, Protocol
 
-import numpy as np
-
 from pipcook_deploy.artifact import Binding
 from pipcook_deploy.runtime import Tensors
 
@@ -22,6 +20,6 @@ class Engine(Protocol):
 
 def as_bound(value: Any, binding: Binding) -> Any:
     """The array in the element type that the artifact takes."""
-    if binding.dtype == "string" or value.dtype.name == binding.dtype:
+    if binding.dtype == "string":
         return value
-    return value.astype(np.dtype(binding.dtype))
+    return value.astype(binding.dtype, copy=False)

@@ -82,7 +82,7 @@ class Lane:
         Raises `InferenceError`, `ExpiredError`, `GoneError`, and `OverloadedError` if the caller has not been
         `admitted` and there is no room.
         """
-        if self.plan.inline_elements >= sum([value.size for value in inputs.values()]):
+        if self.plan.inline_elements >= _elements(inputs):
             start = perf_counter()
             outputs = self.engine.run(inputs)
             self._metrics.stage("compute", perf_counter() - start)
@@ -94,7 +94,7 @@ class Lane:
 
     async def _queued(self, inputs: Tensors, call: Call) -> Tensors:
         item = Item.of(inputs, call, asyncio.get_running_loop().create_future())
-        stop_watching = call.watch(call) if call.watch else None
+        stop_watching = call.watch()
         try:
             with self._changed:
                 self._start_threads()
@@ -200,6 +200,13 @@ class Lane:
             return self.engine.run(inputs)
         except Exception as error:  # noqa: BLE001 - raised again where the request waits
             return error
+
+
+def _elements(inputs: Tensors) -> int:
+    if len(inputs) == 1:
+        (value,) = inputs.values()
+        return int(value.size)
+    return sum(value.size for value in inputs.values())
 
 
 def _deliver(batch: Batch, results: list[Any]) -> None:

@@ -72,7 +72,7 @@ async def infer(
 ) -> Answer:
     """POST /v2/models/{name}[/versions/{version}]/infer."""
     found = request.model = context.registry.resolve(name, version)
-    if request.media_type not in TAKES:
+    if request.header("content-type") not in TAKES and request.media_type not in TAKES:
         raise HttpError(415, f"infer takes {' or '.join(TAKES[1:])}, not {request.media_type[:50]}")
     body = await request.body()
     length = request.header(JSON_LENGTH)
@@ -83,8 +83,8 @@ async def infer(
             lambda: read_message(body, length, found.spec, context.settings)
         )
     if message.timeout:
-        request.call.shorten(message.timeout)
-    outputs = await found.infer(message.inputs, request.call)
+        request.shorten(message.timeout)
+    outputs = await found.infer(message.inputs, request)
     return await _answer(context, found, message, outputs)
 
 

@@ -7,7 +7,7 @@ import orjson
 from pipcook_deploy.server.http import Answer, json_answer
 from pipcook_deploy.server.models.loaded import LoadedModel
 from pipcook_deploy.server.protocols.oip_message import Message
-from pipcook_deploy.server.tensors.datatypes import datatype
+from pipcook_deploy.server.tensors.datatypes import spelled
 from pipcook_deploy.server.tensors.raw import to_raw
 from pipcook_deploy.server.tensors.strict_json import write_tensor
 
@@ -36,10 +36,9 @@ def answer_of(model: LoadedModel, message: Message, outputs: dict[str, Any]) -> 
 
 
 def _announced(name: str, value: Any, size: int) -> dict[str, Any]:
-    spelled = "BYTES" if value.dtype.kind in "OUS" else datatype(value.dtype.name)
     return {
         "name": name,
-        "datatype": spelled,
+        "datatype": spelled(value),
         "shape": list(value.shape),
         "parameters": {"binary_data_size": size},
     }

@@ -1,10 +1,19 @@
 """Element types as the Open Inference Protocol spells them."""
 
+from typing import Any
+
+import numpy as np
+
 DATATYPES = {
     "bool": "BOOL", "int8": "INT8", "int16": "INT16", "int32": "INT32", "int64": "INT64",
     "uint8": "UINT8", "uint16": "UINT16", "uint32": "UINT32", "uint64": "UINT64",
     "float16": "FP16", "bfloat16": "BF16", "float32": "FP32", "float64": "FP64", "string": "BYTES",
 }  # fmt: skip
+SPELLED = {
+    np.dtype(name): spelled
+    for name, spelled in DATATYPES.items()
+    if name not in ("bfloat16", "string")
+}  # of arrays: numpy makes a dtype's name anew each time, which takes longer than writing a small tensor
 NO_JSON = ("FP16", "BF16")  # the protocol gives them no JSON form: binary tensors and gRPC only
 
 
@@ -16,3 +25,8 @@ def datatype(dtype: str) -> str:
 def shape_json(shape: tuple[int | None, ...]) -> list[int]:
     """-1 for a dynamic axis."""
     return [-1 if size is None else size for size in shape]
+
+
+def spelled(array: Any) -> str:
+    """The element type of an array, as the protocol spells it; text of any kind is BYTES."""
+    return SPELLED.get(array.dtype, "BYTES")

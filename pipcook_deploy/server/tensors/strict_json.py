@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pipcook_deploy.server.errors import HttpError
-from pipcook_deploy.server.tensors.datatypes import NO_JSON, datatype, shape_json
+from pipcook_deploy.server.tensors.datatypes import NO_JSON, datatype, shape_json, spelled
 from pipcook_deploy.spec import TensorSpec
 
 # JSON types that each kind of element accepts: true is not 1, 1.0 is not an integer.
@@ -39,13 +39,13 @@ def read_tensor(row: dict[str, Any], tensor: TensorSpec, max_rank: int) -> Any:
 
 def write_tensor(name: str, value: Any) -> dict[str, Any]:
     """One response output, data flat and row-major; NaN and infinities turn into null."""
-    text = value.dtype.kind in "OUS"
-    spelled = "BYTES" if text else datatype(value.dtype.name)
-    if spelled in NO_JSON:
-        raise HttpError(400, f"output {name!r}: {spelled} has no JSON form in this protocol")
-    flat = np.ascontiguousarray(value).reshape(-1)
-    data = [_text(item) for item in flat.tolist()] if text else flat
-    return {"name": name, "datatype": spelled, "shape": list(value.shape), "data": data}
+    kind = spelled(value)
+    if kind in NO_JSON:
+        raise HttpError(400, f"output {name!r}: {kind} has no JSON form in this protocol")
+    data: Any = value.ravel()  # in rows, copied only where it is not so already
+    if kind == "BYTES":
+        data = [_text(item) for item in data.tolist()]
+    return {"name": name, "datatype": kind, "shape": list(value.shape), "data": data}
 
 
 def check_datatype(given: object, tensor: TensorSpec) -> None:
