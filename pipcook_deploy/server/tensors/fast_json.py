@@ -92,11 +92,11 @@ def _array(row: Any, tensor: TensorSpec, max_elements: int) -> Any:
     flat = np.frombuffer(data.as_buffer(of_type=spelled), wide)
     if flat.size != count:
         return None
-    narrow = _narrowed(flat, dtype)
+    narrow = narrowed(flat, dtype)
     return None if narrow is None else narrow.reshape(shape)
 
 
-def _narrowed(flat: Any, dtype: Any) -> Any:
+def narrowed(flat: Any, dtype: Any) -> Any:
     """In the model's element type; None if a number might not fit it."""
     if dtype == flat.dtype:
         return flat

@@ -34,7 +34,7 @@ def read_tensor(row: dict[str, Any], tensor: TensorSpec, max_rank: int) -> Any:
     allowed, wording = ELEMENTS[dtype.kind]
     if not set(map(type, flat)) <= allowed:
         raise HttpError(400, f"{where}: data of {row['datatype']} must be {wording}")
-    return _array(flat, dtype, where).reshape(shape)
+    return typed(flat, dtype, where).reshape(shape)
 
 
 def write_tensor(name: str, value: Any) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def write_tensor(name: str, value: Any) -> dict[str, Any]:
         raise HttpError(400, f"output {name!r}: {kind} has no JSON form in this protocol")
     data: Any = value.ravel()  # in rows, copied only where it is not so already
     if kind == "BYTES":
-        data = [_text(item) for item in data.tolist()]
+        data = [text_of(item) for item in data.tolist()]
     return {"name": name, "datatype": kind, "shape": list(value.shape), "data": data}
 
 
@@ -90,7 +90,11 @@ def _flat(data: object, shape: tuple[int, ...], where: str) -> list[Any]:
     return data
 
 
-def _array(flat: list[Any], dtype: np.dtype[Any], where: str) -> Any:
+def typed(flat: list[Any], dtype: np.dtype[Any], where: str, finite: bool = True) -> Any:
+    """An array of elements whose JSON types fit; 400 for a number that the type does not hold.
+
+    `finite` says that NaN and infinities are such numbers.
+    """
     try:
         if dtype.kind != "f":
             return np.array(flat, dtype=dtype)
@@ -99,10 +103,11 @@ def _array(flat: list[Any], dtype: np.dtype[Any], where: str) -> Any:
         raise HttpError(400, f"{where}: {error}") from None
     with np.errstate(over="ignore"):
         array = exact.astype(dtype)
-    if not np.isfinite(array).all():
+    if not (np.isfinite(array) | (not finite and ~np.isfinite(exact))).all():
         raise HttpError(400, f"{where}: a number is too large for {dtype}")
     return array
 
 
-def _text(item: object) -> str:
+def text_of(item: object) -> str:
+    """An element of a tensor of texts: engines give bytes or str."""
     return item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item)
