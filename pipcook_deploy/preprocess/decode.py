@@ -7,8 +7,9 @@ the first frame. Colour profiles and gamma are ignored. Truncated or damaged: an
 import io
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Array = NDArray[Any]
+Result = TypeVar("Result")
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 # What Pillow's decoders raise on damaged files.
 BROKEN = (
@@ -57,15 +59,32 @@ def channels(operation: Decode, pixels: Array) -> Array:
     return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
 
 
+def size(operation: Decode, data: bytes, limits: Limits) -> tuple[int, int]:
+    """Height and width that `decode` gives; the pixels are not read."""
+
+    def upright(image: "Image") -> tuple[int, int]:
+        turned = operation.exif and _orientation(image) >= 5
+        return (image.width, image.height) if turned else (image.height, image.width)
+
+    return _opened(data, limits, upright)
+
+
 def _pixels(data: bytes, exif: bool, limits: Limits) -> Array:
+    def read(image: "Image") -> Array:
+        turn = _orientation(image) if exif else 1
+        return _turned(_eight_bit(image), turn)
+
+    return _opened(data, limits, read)
+
+
+def _opened(data: bytes, limits: Limits, use: Callable[["Image"], Result]) -> Result:
     from PIL import Image, UnidentifiedImageError
 
     bombs = (Image.DecompressionBombError, Image.DecompressionBombWarning)
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(image.size, limits)
-            turn = _orientation(image) if exif else 1
-            return _turned(_eight_bit(image), turn)
+            return use(image)
     except UnidentifiedImageError:
         raise PreprocessingError(
             "the image is not a PNG, JPEG, WebP, GIF or BMP file", "send one of these formats"

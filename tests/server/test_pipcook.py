@@ -78,6 +78,9 @@ def test_top_must_be_a_number(colours, top):
     assert post(colours, png((0, 0, 0)), top=top).status_code == 400
 
 
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+
+
 def test_what_post_refuses(colours):
     cases = [
         (post(colours, b"no image"), 400, "not a PNG"),
@@ -86,7 +89,8 @@ def test_what_post_refuses(colours):
         (post(colours, png((1, 2, 3)), field="file"), 400, "no file available"),
         (post(colours, *[png((0, 0, 0))] * 65), 400, "at most 64"),
         (post(colours, *[png((0, 0, 0))] * 90), 400, "parts"),
-        (colours.post("/predict", json={}), 415, "multipart"),
+        (colours.post("/predict", json={}), 400, "one of image"),
+        (colours.post("/predict", content="a=b", headers=FORM), 415, "multipart"),
         (colours.post("/predict"), 415, "multipart"),
         (colours.get("/predict"), 400, "no input available"),
         (colours.get("/predict", params={"input": "a"}), 400, "takes images"),
@@ -133,7 +137,8 @@ def test_texts(words):
 
 
 def test_without_labels_the_category_is_the_index(tmp_path):
-    with tiny_models.client_of(tiny_models.logarithm(tmp_path)) as client:
+    folder = tiny_models.logarithm(tmp_path, task="text-classification")
+    with tiny_models.client_of(folder) as client:
         answer = client.get("/predict", params={"input": "[1, 3]"}).json()["data"][0]
         assert (answer["id"], answer["category"]) == (1, "1")
         for wrong in (
@@ -173,7 +178,7 @@ def test_scores_of_another_shape_are_refused(tmp_path):
         [tiny_models.tensor("image", "float32", None, 4, 4, 3)],
         [tiny_models.tensor("image_out", "float32", None, 4, 4, 3)],
         preprocessing={"image": tiny_models.IMAGE},
-        task="image-to-image",
+        task="image-classification",
     )
     with tiny_models.client_of(folder) as client:
         answer = post(client, png((1, 2, 3)))

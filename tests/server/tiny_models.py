@@ -126,7 +126,7 @@ def half(folder):
     )
 
 
-def logarithm(folder):
+def logarithm(folder, task="tabular"):
     """Two numbers and their logarithms: NaN and -Infinity come easily. No labels."""
     return save(
         folder,
@@ -134,7 +134,7 @@ def logarithm(folder):
         [("Log", ("in:x",), ("out:y",), {})],
         [tensor("x", "float32", None, 2)],
         [tensor("y", "float32", None, 2)],
-        task="tabular",
+        task=task,
     )
 
 
