@@ -82,7 +82,7 @@ class Lane:
         Raises `InferenceError`, `ExpiredError`, `GoneError`, and `OverloadedError` if the caller has not been
         `admitted` and there is no room.
         """
-        if self.plan.inline_elements >= _elements(inputs):
+        if self.plan.inline_elements >= elements(inputs):
             start = perf_counter()
             outputs = self.engine.run(inputs)
             self._metrics.stage("compute", perf_counter() - start)
@@ -202,11 +202,12 @@ class Lane:
             return error
 
 
-def _elements(inputs: Tensors) -> int:
-    if len(inputs) == 1:
-        (value,) = inputs.values()
-        return int(value.size)
-    return sum(value.size for value in inputs.values())
+def elements(tensors: Tensors) -> int:
+    """Of all of them together."""
+    count = 0
+    for value in tensors.values():
+        count += value.size
+    return count
 
 
 def _deliver(batch: Batch, results: list[Any]) -> None:

@@ -12,6 +12,7 @@ from pipcook_deploy.server.models.lane import Lane, Plan
 from pipcook_deploy.server.models.predictor import Predictor, Score
 from pipcook_deploy.server.observe.metrics import ModelMetrics
 from pipcook_deploy.server.settings import Settings
+from pipcook_deploy.server.tensors.fast_json import PlainReader
 from pipcook_deploy.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class LoadedModel:
         self.engine = engine
         self.chosen = chosen
         self.metrics = ModelMetrics()
+        self.reader = PlainReader(spec.inputs, settings.max_elements)
+        self.all_outputs = {tensor.name: False for tensor in spec.outputs}  # none of them binary
         self.predictor = Predictor(spec, settings)
         self.lane = Lane(engine, plan, settings, self.metrics)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from pipcook_deploy.server.app import Context, Routes
 from pipcook_deploy.server.http import Answer, HttpError, Request, json_answer
+from pipcook_deploy.server.models.lane import elements
 from pipcook_deploy.server.models.loaded import LoadedModel
 from pipcook_deploy.server.protocols.oip_answer import answer_of
 from pipcook_deploy.server.protocols.oip_message import Message, read_message
@@ -77,11 +78,9 @@ async def infer(
     body = await request.body()
     length = request.header(JSON_LENGTH)
     if length or len(body) <= IN_LOOP:
-        message = read_message(body, length, found.spec, context.settings)
+        message = read_message(body, length, found, context.settings)
     else:
-        message = await context.compute(
-            lambda: read_message(body, length, found.spec, context.settings)
-        )
+        message = await context.compute(lambda: read_message(body, length, found, context.settings))
     if message.timeout:
         request.shorten(message.timeout)
     outputs = await found.infer(message.inputs, request)
@@ -96,7 +95,7 @@ def error(status: int, reason: str) -> Answer:
 async def _answer(
     context: Context, found: LoadedModel, message: Message, outputs: dict[str, Any]
 ) -> Answer:
-    if sum([value.size for value in outputs.values()]) <= IN_LOOP:
+    if elements(outputs) <= IN_LOOP:
         return answer_of(found, message, outputs)
     return await context.compute(lambda: answer_of(found, message, outputs))
 

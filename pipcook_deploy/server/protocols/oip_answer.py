@@ -19,6 +19,9 @@ def answer_of(model: LoadedModel, message: Message, outputs: dict[str, Any]) -> 
     head: dict[str, Any] = {"model_name": model.name, "model_version": model.version}
     if message.id is not None:
         head["id"] = message.id
+    if message.outputs is model.all_outputs:
+        head["outputs"] = [write_tensor(name, outputs[name]) for name in message.outputs]
+        return json_answer(head)
     raw: list[bytes] = []
     rows = head["outputs"] = []
     for name, binary in message.outputs.items():
@@ -28,7 +31,7 @@ def answer_of(model: LoadedModel, message: Message, outputs: dict[str, Any]) -> 
             continue
         raw.append(to_raw(value))
         rows.append(_announced(name, value, len(raw[-1])))
-    if not any(message.outputs.values()):
+    if not raw:
         return json_answer(head)
     text = orjson.dumps(head, option=orjson.OPT_SERIALIZE_NUMPY)
     headers = {"inference_header_content_length": str(len(text))}

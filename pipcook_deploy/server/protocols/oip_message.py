@@ -7,6 +7,7 @@ import orjson
 
 from pipcook_deploy.runtime import Tensors
 from pipcook_deploy.server.errors import HttpError
+from pipcook_deploy.server.models.loaded import LoadedModel
 from pipcook_deploy.server.settings import Settings
 from pipcook_deploy.server.tensors import fast_json
 from pipcook_deploy.server.tensors.raw import from_raw
@@ -26,14 +27,17 @@ class Message:
     timeout: float = 0.0
 
 
-def read_message(body: bytes, length: str, spec: ModelSpec, settings: Settings) -> Message:
+def read_message(body: bytes, length: str, model: LoadedModel, settings: Settings) -> Message:
     """Raises 400 for what is malformed. `length` is that of the JSON if binary tensors follow it, or ""."""
+    spec = model.spec
     if length:
         return _binary(body, length, spec, settings)
     document = fast_json.parse(body)
     if document is not None:
-        inputs = fast_json.read_inputs(document, spec.inputs, settings.max_elements)
+        inputs = model.reader.read(document)
         if inputs is not None:
+            if len(document) == 1:
+                return Message(inputs, model.all_outputs)
             head = {key: _plain(document[key]) for key in document if key != "inputs"}
             return _message(head, inputs, spec)
     head = parsed(body)
