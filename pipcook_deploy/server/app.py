@@ -10,15 +10,18 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipcook_deploy.preprocess.errors import PreprocessingError
+from pipcook_deploy.server.access.guard import Guard
 from pipcook_deploy.server.call import GoneError
 from pipcook_deploy.server.clock import BodyClock
 from pipcook_deploy.server.errors import HttpError
 from pipcook_deploy.server.http import Answer, Request
 from pipcook_deploy.server.models.registry import Registry
+from pipcook_deploy.server.observe.logs import RequestLog
 from pipcook_deploy.server.observe.metrics import ServerMetrics
 from pipcook_deploy.server.settings import Settings
 
 if TYPE_CHECKING:
+    from pipcook_deploy.server.observe.prometheus import Peers
     from pipcook_deploy.server.routes import Router
 
 logger = logging.getLogger("pipcook_deploy.server")
@@ -33,12 +36,23 @@ SAFETY = [("x-content-type-options", "nosniff"), ("referrer-policy", "no-referre
 class Context:
     """What handlers share: the models, the limits, and threads for work that takes time."""
 
-    def __init__(self, registry: Registry, settings: Settings, metrics: ServerMetrics) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        settings: Settings,
+        metrics: ServerMetrics,
+        listening: str = "",
+    ) -> None:
+        """`listening` is the address of the server's port. Raises `UsageError` for misconfigured access."""
         self.registry = registry
         self.settings = settings
         self.metrics = metrics
         self.clock = BodyClock(settings.body_timeout)
         self.draining = False
+        self.access = Guard(settings, listening)
+        self.log = RequestLog(settings)
+        self.in_flight: Callable[[], int] = int
+        self.peers: Peers | None = None
         workers = settings.preparers or os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="prepare")
 
@@ -67,6 +81,7 @@ class App:
         self.context = context
         self.router = router
         self.in_flight = 0
+        context.in_flight = lambda: self.in_flight
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
         """Answer one request; a client that has gone away ends it silently."""
@@ -77,28 +92,39 @@ class App:
         request = Request(scope, protocol, self.context.settings, self.context.clock)
         try:
             answer = await self._answer(request)
-            protocol.response_bytes(answer.status, self._headers(answer), answer.body)
+            protocol.response_bytes(answer.status, self._headers(answer, request), answer.body)
         except gone():
             logger.debug("client went away")
         else:
             self.context.metrics.answered(
                 request.model, answer.status, perf_counter() - request.started
             )
+            if answer.status > 400 or self.context.log.all:
+                self.context.log.answered(request, answer)
         finally:
             self.in_flight -= 1
 
-    def _headers(self, answer: Answer) -> list[tuple[str, str]]:
-        headers = [*SAFETY]
+    def _headers(self, answer: Answer, request: Request) -> list[tuple[str, str]]:
+        headers = [*SAFETY, ("x-request-id", request.request_id)]
+        trace = request.traceparent
+        if trace:
+            headers.append(("traceparent", trace))
         if answer.body:
             headers.append(("content-type", answer.content_type))
         if answer.headers:
             headers += [(k.replace("_", "-"), v) for k, v in answer.headers.items()]
+        if self.context.access.active:
+            headers += self.context.access.after(request)
         if self.context.draining:
             headers.append(("connection", "close"))
         return headers
 
     async def _answer(self, request: Request) -> Answer:
         try:
+            if self.context.access.active:
+                answer = self.context.access.before(request)
+                if answer is not None:
+                    return answer
             return await self.router.answer(self.context, request)
         except gone():
             raise

@@ -11,6 +11,7 @@ import orjson
 from pipcook_deploy.server.call import Call
 from pipcook_deploy.server.clock import BodyClock
 from pipcook_deploy.server.errors import HttpError as HttpError
+from pipcook_deploy.server.observe.trace import request_id, traceparent
 from pipcook_deploy.server.settings import Settings
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Request(Call):
     """
 
     __slots__ = (
-        "_clock", "_given", "_protocol", "headers", "method", "model", "path", "query", "settings",
+        "_clock", "_given", "_id", "_protocol", "headers", "method", "model", "path", "query", "settings",
     )  # fmt: skip
 
     def __init__(self, scope: Any, protocol: Any, settings: Settings, clock: BodyClock) -> None:
@@ -58,10 +59,23 @@ class Request(Call):
         self._protocol = protocol
         self._clock = clock
         self._given = False
+        self._id = ""
 
     def header(self, name: str) -> str:
         """The header's value, or ""."""
         return self.headers.get(name) or ""
+
+    @property
+    def request_id(self) -> str:
+        """The client's `x-request-id`, or a new one."""
+        if not self._id:
+            self._id = request_id(self.headers.get("x-request-id"))
+        return self._id
+
+    @property
+    def traceparent(self) -> str:
+        """W3C's, or "" where it is missing or not valid."""
+        return traceparent(self.headers.get("traceparent"))
 
     @property
     def call(self) -> Call:

@@ -9,13 +9,14 @@ from pipcook_deploy.server import pages
 from pipcook_deploy.server.app import Context, Handler, Routes
 from pipcook_deploy.server.errors import HttpError
 from pipcook_deploy.server.http import Answer, Request
+from pipcook_deploy.server.observe import prometheus
 from pipcook_deploy.server.protocols import oip, pipcook, task
 
 ErrorBody = Callable[[int, str], Answer]
 
 REMEMBERED = 1024  # paths whose route needs no second search
 
-ROUTES: Routes = [*pages.ROUTES, *task.ROUTES, *oip.ROUTES]
+ROUTES: Routes = [*pages.ROUTES, *prometheus.ROUTES, *task.ROUTES, *oip.ROUTES]
 # Who words the errors below a path; elsewhere Pipcook's form, which the page reads.
 WORDING: list[tuple[str, ErrorBody]] = [("/v2", oip.error)]
 

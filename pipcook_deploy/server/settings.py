@@ -46,3 +46,16 @@ class Settings:
         0.002, "Seconds that a batch waits for more, while requests keep coming."
     )
     preparers: int = setting(0, "Threads that decode and preprocess; 0: one a core.")
+    log_requests: str = setting("errors", "Requests that get a line of the log.", ("errors", "all"))
+    log_format: str = setting("text", "Form of the log, on stderr.", ("text", "json"))
+    api_key_file: str = setting("", "File of API keys, one a line; also PIPCOOK_DEPLOY_API_KEYS.")
+    admin_token_file: str = setting(
+        "", "File of the admin token; also PIPCOOK_DEPLOY_ADMIN_TOKEN. Without it nobody administers."
+    )
+    open_paths: str = setting("", "More paths that need no key, with commas between.")
+    cors_origin: str = setting("", "Origins whose pages may read answers, with commas, or *.")
+    allowed_hosts: str = setting(
+        "", "Host names to answer to, with commas, or *; on localhost only its own otherwise."
+    )
+    tls_cert: str = setting("", "PEM file of the certificate and its chain: HTTPS.")
+    tls_key: str = setting("", "PEM file of the certificate's key, not encrypted.")
