@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import numpy as np
+
 from pipcook_deploy.artifact import Artifact
 from pipcook_deploy.errors import MissingDependencyError, ServerError
 from pipcook_deploy.runtime import Tensors
-from pipcook_deploy.server.engines.base import as_bound
 from pipcook_deploy.server.errors import InferenceError
 
 
@@ -26,7 +27,11 @@ class OnnxEngine:
         self.threads = threads
         state = onnxruntime.capi.onnxruntime_pybind11_state
         self._refusals = (state.Fail, state.InvalidArgument, state.RuntimeException)
-        self._inputs = {binding.name: binding for binding in artifact.inputs}
+        # Of text the engine takes objects as they are.
+        self._inputs = {
+            b.name: (b.tensor, None if b.dtype == "string" else np.dtype(b.dtype))
+            for b in artifact.inputs
+        }
         self._outputs = [binding.tensor for binding in artifact.outputs]
         self._names = [binding.name for binding in artifact.outputs]
         options = onnxruntime.SessionOptions()
@@ -41,22 +46,30 @@ class OnnxEngine:
         except (*failures, state.NotImplemented) as error:
             raise ServerError(f"{artifact.file}: ONNX Runtime cannot load it: {error}") from error
         self._check_names(artifact)
+        self._run = self._session.run
+        if any("bfloat16" in tensor.type for tensor in self._tensors()):
+            from pipcook_deploy.server.engines.ort_bfloat16 import BFloat16Session
+
+            self._run = BFloat16Session(self._session).run
 
     def run(self, inputs: Tensors) -> Tensors:
         """Outputs by the spec's names; numbers are cast to the artifact's element types."""
         bound = self._inputs
         feeds = {bound[name].tensor: as_bound(value, bound[name]) for name, value in inputs.items()}
         try:
-            results = self._session.run(self._outputs, feeds)
+            results = self._run(self._outputs, feeds)
         except self._refusals as error:
             raise InferenceError(f"the model cannot compute this: {_reason(error)}") from error
         return dict(zip(self._names, results, strict=True))
 
     def _check_names(self, artifact: Artifact) -> None:
-        has = {t.name for t in (*self._session.get_inputs(), *self._session.get_outputs())}
+        has = {tensor.name for tensor in self._tensors()}
         for binding in (*artifact.inputs, *artifact.outputs):
             if binding.tensor not in has:
                 raise ServerError(f"{artifact.file}: has no tensor called {binding.tensor!r}")
+
+    def _tensors(self) -> tuple[Any, ...]:
+        return (*self._session.get_inputs(), *self._session.get_outputs())
 
 
 def _reason(error: Exception) -> str:

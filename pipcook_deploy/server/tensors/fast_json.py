@@ -60,8 +60,8 @@ class PlainReader:
     """Reads the inputs of one model, or answers None: what is known of the model is looked up once, here."""
 
     def __init__(self, tensors: tuple[TensorSpec, ...], max_elements: int) -> None:
-        self._plain = all(tensor.dtype in NUMBERS for tensor in tensors)
-        self._inputs = [_PlainInput(t, max_elements) for t in tensors if self._plain]
+        plain = all(tensor.dtype in NUMBERS for tensor in tensors)
+        self._inputs = [_PlainInput(t, max_elements) for t in tensors if plain]
         self._only = self._inputs[0] if len(self._inputs) == 1 else None
 
     def read(self, document: Any) -> Tensors | None:
@@ -69,7 +69,7 @@ class PlainReader:
         only = self._only
         try:
             rows = document["inputs"]
-            if len(rows) != len(self._inputs):
+            if not self._inputs or len(rows) != len(self._inputs):
                 return None
             if only is not None:
                 value = only.read(rows[0])
