@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import os
 import signal
 import socket
 import sys
@@ -10,9 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 from pipcook_deploy.errors import MissingDependencyError, ServerError
+from pipcook_deploy.server.access.tls import tls_files
 from pipcook_deploy.server.app import App, Context
 from pipcook_deploy.server.models.load import load
 from pipcook_deploy.server.models.registry import Registry
+from pipcook_deploy.server.observe.logs import event, logged
 from pipcook_deploy.server.observe.metrics import ServerMetrics
 from pipcook_deploy.server.served import ServedModel
 from pipcook_deploy.server.settings import Settings
@@ -20,7 +23,7 @@ from pipcook_deploy.server.settings import Settings
 Ready = Callable[[str], None]
 SETTLE_SECONDS = 0.15
 # A thread that ends a computation gets the interpreter back this soon from a busy event loop.
-SWITCH_SECONDS = 0.0005
+SWITCH_SECONDS = 0.005
 
 
 def serve(
@@ -38,22 +41,23 @@ def serve(
     """
     settings = settings or Settings()
     port = free_port(host, port)
-    app = build_app(served, settings)
+    tls_files(settings.tls_cert, settings.tls_key)
+    app = build_app(served, settings, host)
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
-        with asyncio.Runner(loop_factory=_new_loop()) as runner:
+        with logged(settings), asyncio.Runner(loop_factory=_new_loop()) as runner:
             runner.run(_serve(app, host, port, ready))
     finally:
         app.context.close()
 
 
-def build_app(served: ServedModel, settings: Settings) -> App:
-    """The application without a socket."""
+def build_app(served: ServedModel, settings: Settings, listening: str = "") -> App:
+    """The application without a socket; `listening` is the address that it will have."""
     from pipcook_deploy.server.routes import ROUTES, Router
 
     registry = Registry()
     registry.add(load(served, settings))
-    context = Context(registry, settings, ServerMetrics())
+    context = Context(registry, settings, ServerMetrics(), listening)
     return App(context, Router(ROUTES))
 
 
@@ -98,12 +102,16 @@ async def _serve(app: App, host: str, port: int, ready: Ready | None) -> None:
             loop.add_signal_handler(number, ended.set)
     serving = loop.create_task(server.serve())
     ending = loop.create_task(ended.wait())
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    scheme = "https" if app.context.settings.tls_cert else "http"
+    url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
     await _accepting(host, port, serving)
+    event("serving", url=url, pid=os.getpid())
     if ready is not None:
         ready(url)
     await asyncio.wait({serving, ending}, return_when=asyncio.FIRST_COMPLETED)
+    event("draining", in_flight=app.in_flight)
     await _drain(app)
+    event("stopped", unanswered=app.in_flight)
     ending.cancel()
     server.stop()
     await serving
@@ -136,13 +144,17 @@ async def _drain(app: App) -> None:
 
 def _granian(app: App, host: str, port: int) -> Any:
     try:
-        from granian.constants import HTTPModes, Interfaces
+        from granian.constants import HTTPModes, Interfaces, SSLProtocols
         from granian.http import HTTP1Settings
         from granian.server.embed import Server
     except ImportError:
         raise MissingDependencyError(
             "the server needs granian", "run: pip install pipcook-deploy"
         ) from None
+    cert, key = tls_files(app.context.settings.tls_cert, app.context.settings.tls_key) or (
+        None,
+        None,
+    )
     header_ms = int(app.context.settings.header_timeout * 1000)
     return Server(
         app,
@@ -152,6 +164,9 @@ def _granian(app: App, host: str, port: int) -> Any:
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(header_read_timeout=header_ms),
         websockets=False,
+        ssl_cert=cert,
+        ssl_key=key,
+        ssl_protocol_min=SSLProtocols.tls12,
         # Connections at once. granian's own 128 are used up by as many idle clients.
         backlog=1024,
         backpressure=4096,
