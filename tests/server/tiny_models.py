@@ -15,7 +15,7 @@ from pipcook_deploy.spec import ModelSpec
 
 ONNX_TYPES = {
     "float32": 1, "uint8": 2, "int8": 3, "uint16": 4, "int16": 5, "int32": 6, "int64": 7, "string": 8,
-    "bool": 9, "float16": 10, "float64": 11, "uint32": 12, "uint64": 13,
+    "bool": 9, "float16": 10, "float64": 11, "uint32": 12, "uint64": 13, "bfloat16": 16,
 }  # fmt: skip
 IMAGE = [
     {"op": "decode"},
@@ -105,7 +105,7 @@ def words(folder):
 
 def echo(folder):
     """Every datatype in, the same out."""
-    dtypes = [dtype for dtype in ONNX_TYPES if dtype != "float16"]
+    dtypes = [dtype for dtype in ONNX_TYPES if not dtype.endswith("float16")]
     return save(
         folder,
         "echo",
@@ -123,6 +123,28 @@ def half(folder):
         [("Cast", ("in:x",), ("out:y",), {"to": ONNX_TYPES["float16"]})],
         [tensor("x", "float32", None)],
         [tensor("y", "float16", None)],
+    )
+
+
+def halves(folder):
+    """FP16 and BF16 in, the same out, and their sum."""
+    half, brain = "float16", "bfloat16"
+    return save(
+        folder,
+        "halves",
+        [
+            ("Identity", (f"in:{half}",), (f"out:{half}_out",), {}),
+            ("Identity", (f"in:{brain}",), (f"out:{brain}_out",), {}),
+            ("Cast", (f"in:{half}",), ("a",), {"to": ONNX_TYPES["float32"]}),
+            ("Cast", (f"in:{brain}",), ("b",), {"to": ONNX_TYPES["float32"]}),
+            ("Add", ("a", "b"), ("out:sum",), {}),
+        ],
+        [tensor(half, half, None, 2), tensor(brain, brain, None, 2)],
+        [
+            tensor(f"{half}_out", half, None, 2),
+            tensor(f"{brain}_out", brain, None, 2),
+            tensor("sum", "float32", None, 2),
+        ],
     )
 
 

@@ -11,6 +11,7 @@ from pipcook_deploy.server.errors import InferenceError
 from pipcook_deploy.server.models.lane import Plan
 from pipcook_deploy.server.served import ServedModel
 from pipcook_deploy.server.settings import Settings
+from pipcook_deploy.server.tensors.datatypes import array_type
 from pipcook_deploy.spec import TensorSpec
 from pipcook_deploy.tensors import load_tensors
 
@@ -80,4 +81,4 @@ def _made_up(tensor: TensorSpec, count: int) -> Any:
     shape = [size or (count if axis == 0 else 1) for axis, size in enumerate(tensor.shape)]
     if tensor.dtype == "string":
         return np.full(shape, "", dtype=object)
-    return np.zeros(shape, dtype=tensor.dtype)
+    return np.zeros(shape, dtype=array_type(tensor.dtype))

@@ -6,11 +6,13 @@ Source: the binary data extension of Triton's HTTP/REST protocol.
 
 import math
 import struct
+import sys
 from typing import Any
 
 import numpy as np
 
 from pipcook_deploy.server.errors import HttpError
+from pipcook_deploy.server.tensors.datatypes import array_type
 from pipcook_deploy.spec import TensorSpec
 
 
@@ -19,7 +21,7 @@ def from_raw(data: memoryview, tensor: TensorSpec, shape: tuple[int, ...]) -> An
     count = math.prod(shape)
     if tensor.dtype == "string":
         return _strings(data, count, tensor.name).reshape(shape)
-    dtype = np.dtype(tensor.dtype).newbyteorder("<")
+    dtype = _little(array_type(tensor.dtype))
     if data.nbytes != count * dtype.itemsize:
         raise HttpError(
             400,
@@ -36,10 +38,13 @@ def to_raw(value: Any) -> bytes:
     """The bytes of an array."""
     if value.dtype.kind in "OUS":
         return b"".join(_counted(item) for item in value.reshape(-1).tolist())
-    little: bytes = np.ascontiguousarray(
-        value.astype(value.dtype.newbyteorder("<"), copy=False)
-    ).tobytes()
+    little: bytes = value.astype(_little(value.dtype), copy=False).tobytes()
     return little
+
+
+def _little(dtype: Any) -> Any:
+    """Little-endian; numpy cannot swap the bytes of types that are not its own."""
+    return dtype if sys.byteorder == "little" else dtype.newbyteorder("<")
 
 
 def _booleans(data: memoryview, name: str) -> Any:
@@ -59,7 +64,7 @@ def _strings(data: memoryview, count: int, name: str) -> Any:
         place += 4
         if place + size > data.nbytes:
             break
-        found.append(_text(bytes(data[place : place + size]), name))
+        found.append(text_of(bytes(data[place : place + size]), name))
         place += size
     if len(found) != count or place != data.nbytes:
         raise HttpError(
@@ -71,7 +76,8 @@ def _strings(data: memoryview, count: int, name: str) -> Any:
     return array
 
 
-def _text(data: bytes, name: str) -> str:
+def text_of(data: bytes, name: str) -> str:
+    """An element of BYTES as text; 400 names the input if it is none."""
     try:
         return data.decode()
     except UnicodeDecodeError:
