@@ -52,21 +52,22 @@ def load_tensors(folder: Path, count: int | None = None) -> Tensors:
     """
     try:
         rows = json.loads((folder / INDEX).read_text())
-        return {str(row["name"]): _load(folder, row)[:count] for row in rows}
+        return {str(row["name"]): _load(folder, row, count) for row in rows}
     except (OSError, EOFError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise BundleError(f"{folder}: the tensors in it cannot be read: {error}") from error
 
 
-def _load(folder: Path, row: dict[str, Any]) -> Any:
+def _load(folder: Path, row: dict[str, Any], count: int | None) -> Any:
     import numpy as np
 
     path = folder / Path(row["file"]).name
     if row["dtype"] == "string":
-        return np.array(json.loads(path.read_text()), dtype=object).reshape(row["shape"])
+        texts = np.array(json.loads(path.read_text()), dtype=object)
+        return texts.reshape(row["shape"])[:count]
     value = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a huge shape costs nothing
     if list(value.shape) != row["shape"] or value.dtype.name != row["dtype"]:
         raise ValueError(f"{path.name} is {value.dtype.name} {list(value.shape)}")
-    return np.array(value)
+    return np.array(value if count is None else value[:count])
 
 
 def _texts(value: Any) -> Any:

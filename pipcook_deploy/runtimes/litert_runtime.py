@@ -98,13 +98,16 @@ class LiteRtGraph:
         self.inputs, self.outputs = _tables(self._interpreter, signature)
         self._dtypes = dtypes
         self._shapes: dict[str, tuple[int, ...]] = {}
+        # Types and scales, which no change of shape changes.
+        self._takes = {d["index"]: d for d in self._interpreter.get_input_details()}
+        self._gives = {d["index"]: d for d in self._interpreter.get_output_details()}
 
     @property
     def fixed_batch(self) -> int | None:
         """The batch size that the file prescribes."""
-        for detail in self._interpreter.get_input_details():
-            shape = detail["shape_signature"]
-            if detail["index"] in self.inputs.values() and len(shape) and shape[0] > 0:
+        for index in self.inputs.values():
+            shape = self._takes[index]["shape_signature"]
+            if len(shape) and shape[0] > 0:
                 return int(shape[0])
         return None
 
@@ -124,13 +127,11 @@ class LiteRtGraph:
                 interpreter.resize_tensor_input(index, shapes[name])
             interpreter.allocate_tensors()
             self._shapes = shapes
-        details = {d["index"]: d for d in interpreter.get_input_details()}
         for name, index in self.inputs.items():
-            interpreter.set_tensor(index, _quantized(rows[name], details[index]))
+            interpreter.set_tensor(index, _quantized(rows[name], self._takes[index]))
         interpreter.invoke()
-        found = {d["index"]: d for d in interpreter.get_output_details()}
         return {
-            name: _real(interpreter.get_tensor(index), found[index], self._dtypes.get(name))
+            name: _real(interpreter.get_tensor(index), self._gives[index], self._dtypes.get(name))
             for name, index in self.outputs.items()
         }
 

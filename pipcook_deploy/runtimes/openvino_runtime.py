@@ -85,7 +85,7 @@ def _opened(path: Path, threads: int) -> tuple[Callable[[Tensors], Tensors], dic
         try:
             results = request.infer(fed, share_inputs=True)
         except RuntimeError as error:
-            raise SourceError(f"{path}: OpenVINO cannot run it: {_first(error)}") from error
+            raise SourceError(f"{path}: OpenVINO cannot run it: {first_words(error)}") from error
         return {name: results[port].copy() for name, port in outputs.items()}
 
     return call, {name: _batch(port) for name, port in inputs.items()}
@@ -104,11 +104,11 @@ def _batch(port: Any) -> int | None:
 
 def _refusal(path: Path, error: RuntimeError) -> SourceError | UnsupportedRuntimeError:
     if any(words in str(error) for words in _LACKS):
-        return UnsupportedRuntimeError(f"OpenVINO does not translate it: {_first(error)}")
-    return SourceError(f"{path}: OpenVINO cannot open it: {_first(error)}")
+        return UnsupportedRuntimeError(f"OpenVINO does not translate it: {first_words(error)}")
+    return SourceError(f"{path}: OpenVINO cannot open it: {first_words(error)}")
 
 
-def _first(error: RuntimeError) -> str:
+def first_words(error: RuntimeError) -> str:
     """OpenVINO's own words are behind the places in its source that the exception went through."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     failed = re.findall(
