@@ -6,6 +6,7 @@ increment would need two of them in the same bytecode.
 
 from bisect import bisect_left
 from collections import defaultdict
+from time import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -37,7 +38,9 @@ class Histogram:
 class ModelMetrics:
     """Of one version of one model. Stages: "prepare" (decode, preprocess), "queue", "compute"; seconds."""
 
-    __slots__ = ("batches", "expired", "refused", "requests", "stages")
+    __slots__ = (
+        "batches", "expired", "inline_elements", "inline_runs", "last", "refused", "requests", "stages",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.requests: defaultdict[int, Histogram] = defaultdict(Histogram)  # by status
@@ -45,10 +48,19 @@ class ModelMetrics:
         self.batches = Histogram(BATCH_BOUNDS)  # samples that were computed together
         self.refused = 0  # full
         self.expired = 0  # the deadline passed, or the client left, before the turn came
+        self.inline_runs = 0  # in the event loop
+        self.inline_elements = 0  # of their inputs
+        self.last = 0.0  # when a request was answered last; seconds since 1970
 
     def stage(self, name: str, seconds: float) -> None:
         """How long a request was in a stage."""
         self.stages[name].observe(seconds)
+
+    def inline(self, elements: int, seconds: float) -> None:
+        """One request was computed in the event loop."""
+        self.stages["compute"].observe(seconds)
+        self.inline_runs += 1
+        self.inline_elements += elements
 
 
 class ServerMetrics:
@@ -59,5 +71,8 @@ class ServerMetrics:
 
     def answered(self, model: "LoadedModel | None", status: int, seconds: float) -> None:
         """One answer, and the time from its head to its last byte handed over."""
-        owner = self.requests if model is None else model.metrics.requests
-        owner[status].observe(seconds)
+        if model is None:
+            self.requests[status].observe(seconds)
+            return
+        model.metrics.requests[status].observe(seconds)
+        model.metrics.last = time()

@@ -33,13 +33,11 @@ COUNTERS: list[tuple[str, str, Value]] = [
 
 async def metrics(context: Context, request: Request) -> Answer:
     """GET /metrics, of all workers together."""
-    from prometheus_client.exposition import choose_encoder
-
-    own = snapshot(context)
+    own = await snapshot(context)
     others = await context.peers() if context.peers else ()
-    encode, content_type = choose_encoder(request.header("accept"))
     shown = Exposed(merge([own, *others]))
-    return Answer(200, await context.compute(lambda: encode(shown)), content_type)
+    openmetrics = "application/openmetrics-text" in request.header("accept").lower()
+    return await context.compute(lambda: _text(shown, openmetrics))
 
 
 class Exposed:
@@ -116,6 +114,18 @@ class Exposed:
         for name, value in self._counts["process"].items():
             family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
             yield family(name, name.replace("_", " ").capitalize() + ".", value)
+
+
+def _text(shown: Exposed, openmetrics: bool) -> Answer:
+    """One of two versions that every Prometheus reads, whatever else the client would take."""
+    if openmetrics:
+        from prometheus_client.openmetrics import exposition as newer
+
+        text: bytes = newer.generate_latest(shown)  # type: ignore[no-untyped-call]
+        return Answer(200, text, newer.CONTENT_TYPE_LATEST)
+    from prometheus_client import exposition as plain
+
+    return Answer(200, plain.generate_latest(shown), plain.CONTENT_TYPE_PLAIN_0_0_4)
 
 
 def _labels(model: ModelCounts) -> list[str]:

@@ -1,5 +1,6 @@
 """The counters of one process as plain data (JSON has all of it), and the sum of several processes'."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, TypedDict
 
@@ -38,6 +39,9 @@ class ModelCounts(TypedDict):
     requests: dict[str, Counts]
     stages: dict[str, Counts]
     batches: Counts
+    executions: int  # of the engine
+    samples: int  # that they computed
+    last: float  # when a request was answered last; seconds since 1970
 
 
 class Snapshot(TypedDict):
@@ -55,8 +59,9 @@ class Snapshot(TypedDict):
 LEAST = ("process_start_time_seconds", "process_max_fds")  # what a sum makes no sense of
 
 
-def snapshot(context: "Context") -> Snapshot:
-    """What this process has counted so far. To be called in the event loop's thread."""
+async def snapshot(context: "Context") -> Snapshot:
+    """What this process has counted so far."""
+    process = await context.compute(_process)
     return {
         "workers": 1,
         "draining": int(context.draining),
@@ -64,7 +69,7 @@ def snapshot(context: "Context") -> Snapshot:
         "lost_lines": LINES.lost,
         "requests": _by_key(context.metrics.requests),
         "models": [_model(model) for model in context.registry.models()],
-        "process": _process(),
+        "process": process,
     }
 
 
@@ -112,7 +117,20 @@ def _model(model: "LoadedModel") -> ModelCounts:
         "requests": _by_key(metrics.requests),
         "stages": _by_key(metrics.stages),
         "batches": _counts(metrics.batches),
+        "executions": metrics.inline_runs + sum(metrics.batches.counts),
+        "samples": _inline_samples(model) + int(metrics.batches.total),
+        "last": metrics.last,
     }
+
+
+def _inline_samples(model: "LoadedModel") -> int:
+    """Samples have the same size where only the batch axis is dynamic; elsewhere a run counts as one."""
+    sizes = [
+        math.prod(size or 0 for size in tensor.shape[1:]) if tensor.shape[:1] == (None,) else 0
+        for tensor in model.spec.inputs
+    ]
+    metrics = model.metrics
+    return metrics.inline_elements // sum(sizes) if sizes and all(sizes) else metrics.inline_runs
 
 
 def _counts(histogram: Histogram) -> Counts:
@@ -141,8 +159,9 @@ def _copy(model: ModelCounts) -> ModelCounts:
 
 
 def _sum(model: ModelCounts, other: ModelCounts) -> ModelCounts:
-    for key in ("workers", "depth", "pending", "refused", "expired"):
+    for key in ("workers", "depth", "pending", "refused", "expired", "executions", "samples"):
         model[key] += other[key]
+    model["last"] = max(model["last"], other["last"])
     _add_all(model["requests"], other["requests"])
     _add_all(model["stages"], other["stages"])
     model["batches"] = _added(model["batches"], other["batches"])
