@@ -71,8 +71,9 @@ def size(operation: Decode, data: bytes, limits: Limits) -> tuple[int, int]:
 
 def _pixels(data: bytes, exif: bool, limits: Limits) -> Array:
     def read(image: "Image") -> Array:
-        turn = _orientation(image) if exif else 1
-        return _turned(_eight_bit(image), turn)
+        # Pixels first: reading EXIF reads a PNG to its end, and its damage would not be told again.
+        pixels = _eight_bit(image)
+        return _turned(pixels, _orientation(image) if exif else 1)
 
     return _opened(data, limits, read)
 

@@ -139,6 +139,15 @@ def test_truncated_anywhere(kind):
     assert refused >= 20
 
 
+@pytest.mark.parametrize("exif", [True, False])
+def test_reading_exif_hides_no_damage(exif):
+    """Pillow reads a PNG to its end for it, and remembers no error."""
+    data = png(4, 4, 8, 2, [b"\xff" * 12] * 4)
+    assert decoded(data, exif=exif).min() == 255
+    with pytest.raises(PreprocessingError, match="damaged or truncated"):
+        decoded(data.replace(b"IDAT\x78", b"IDAT\x00"), exif=exif)
+
+
 def test_flipped_bytes_never_escape_as_another_error():
     generator = np.random.default_rng(1)
     for kind in ("PNG", "JPEG", "WEBP", "BMP", "GIF"):
