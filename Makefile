@@ -2,6 +2,7 @@
 #   make demo              convert, verify, bundle and serve a real model; ONCE=1 ends after the predictions
 #   make test              the whole suite; `make test-unit` what needs no framework; `make lint`
 #   make bench-int8        int8 against float32 in ONNX Runtime and OpenVINO
+#   make bench-serving     the prediction server against its peers (SERVING="mlp --rounds 1")
 #   make bench             benchmarks; `make matrix` the table of the README; `make test-reference`
 #   make bench-compression the searches inside an accuracy budget; `make data` gets their training images
 # PYTHON=python3.12 chooses the interpreter, PYTEST="-k onnx" adds arguments to pytest.
@@ -11,6 +12,7 @@ NODE ?= node
 VENV ?= .venv
 ONCE ?=
 PYTEST ?=
+SERVING ?=
 
 BIN := $(VENV)/bin
 DATA := dist/data
@@ -23,7 +25,7 @@ export TF_ENABLE_ONEDNN_OPTS = 0
 export TF_CPP_MIN_LOG_LEVEL = 3
 export CUDA_VISIBLE_DEVICES = -1
 
-.PHONY: setup node demo test test-unit test-reference lint bench bench-compression bench-int8 data matrix clean
+.PHONY: setup node demo test test-unit test-reference lint bench bench-compression bench-int8 bench-serving data matrix clean
 
 setup: node $(STAMP) $(NODE_STAMP)
 
@@ -91,6 +93,9 @@ bench-compression: setup data
 
 bench-int8: $(STAMP)
 	$(BIN)/python benchmarks/int8.py --json dist/bench/int8.json
+
+bench-serving: $(STAMP)
+	$(BIN)/python benchmarks/serving $(SERVING) --json dist/bench/serving.json
 
 matrix: setup
 	$(BIN)/python benchmarks/matrix.py --json docs/matrix.json --readme README.md

@@ -1,0 +1,180 @@
+"""A steady rate: the tail at 70 % of saturation, and what happens at twice of it."""
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from serving import ours
+from serving.bodies import Request
+from serving.debian import UnavailableError
+from serving.load import pace, saturate
+from serving.models import Served, model
+from serving.process import Server
+from serving.scenario import Plan, Result, median
+from serving.table import Bar, at_most, columns, unmeasured
+
+CASES = {"mlp": "MLP, JSON", "mobilenet_v2": "MobileNetV2, tensor"}
+PART = 0.7
+TAIL = 3.0  # p99 in p50s; served p99 in unloaded ones
+OVERLOAD = 2.0
+UNLOADED = 0.1
+CONNECTIONS = 256  # of an overload: as many clients that do not wait for each other
+SAMPLES = 300  # at least, for a p99
+WARM_SECONDS = 1
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model with the body that it is asked with."""
+
+    name: str
+    served: Served
+    request: Request
+
+
+def cases() -> list[Case]:
+    """The small model with JSON, a picture model with bytes."""
+    found = []
+    for name, label in CASES.items():
+        served = model(name)
+        found.append(Case(label, served, served.json() if name == "mlp" else served.binary()))
+    return found
+
+
+def tail(plan: Plan) -> Result:
+    """p99 against p50 at a constant rate of 70 % of what wrk reached just before, on the same connections."""
+    result = Result()
+    rows: list[tuple[str, ...]] = [
+        ("at 70 %", "saturation/s", "rate/s", "p50 ms", "p99 ms", "p99 / p50 of each round")
+    ]
+    for case in cases():
+        what, wanted = f"{case.name}: p99 at 70 %", f"<= {TAIL:g} x p50"
+        try:
+            found = [one_tail(plan, case, number) for number in range(plan.rounds)]
+        except UnavailableError as error:
+            result.failed[case.name] = str(error)
+            result.bars.append(unmeasured(what, wanted, str(error)))
+            continue
+        result.figures[case.name] = found
+        ratios = [each["ratio"] for each in found]
+        rows.append(
+            (
+                case.name,
+                *(f"{median([e[key] for e in found]):,.1f}" for key in ("saturation", "rate")),
+                *(f"{median([e[key] for e in found]):.2f}" for key in ("p50", "p99")),
+                " ".join(f"{ratio:.1f}" for ratio in ratios) + failures(found),
+            )
+        )
+        result.bars.append(at_most(what, median(ratios), TAIL, "x p50"))
+    result.lines.append(columns(rows))
+    return result
+
+
+def one_tail(plan: Plan, case: Case, number: int) -> dict[str, Any]:
+    """One round; times in milliseconds."""
+    print(f"round {number + 1}: {case.name} at 70 %", file=sys.stderr, flush=True)
+    with ours.serving(case.served, case.request) as server:
+        saturation = saturation_of(plan, case, server)
+        rate = PART * saturation
+        seconds = max(plan.seconds, SAMPLES / rate)
+        found = pace(case.request, server.port, rate, seconds, plan.connections)
+    p50, p99 = latency(found, "p50"), latency(found, "p99")
+    return {
+        "saturation": saturation, "rate": rate, "p50": p50, "p99": p99, "ratio": p99 / p50,
+        "pace": found,
+    }  # fmt: skip
+
+
+def overload(plan: Plan) -> Result:
+    """Twice the saturation, on many connections: every answer 200 or 503, and those of 200 in time."""
+    result = Result()
+    head = (
+        "overload",
+        "offered/s",
+        "200/s",
+        "503/s",
+        "others",
+        "unloaded p99 ms",
+        "p99 ms",
+        "of sending",
+    )
+    rows: list[tuple[str, ...]] = [(*head, "")]
+    for case in cases():
+        print(f"{case.name}: overload", file=sys.stderr, flush=True)
+        try:
+            found = one_overload(plan, case)
+        except UnavailableError as error:
+            result.failed[case.name] = str(error)
+            result.bars += [unmeasured(f"{case.name}: overload", "200 or 503", str(error))]
+            continue
+        result.figures[case.name] = found
+        loaded, unloaded = found["overload"], found["unloaded"]
+        others = others_than_declared(loaded)
+        p99, before = latency(loaded, "p99"), latency(unloaded, "p99")
+        rows.append(
+            (
+                case.name,
+                f"{loaded['rate']:,.0f}",
+                *(f"{per_second(loaded, status):,.1f}" for status in ("200", "503")),
+                str(others),
+                f"{before:.2f}",
+                f"{p99:.2f}",
+                f"{latency(loaded, 'p99', 'service_us'):.2f}",
+                f"{loaded['unsent']} never sent: no connection was free"
+                if loaded["unsent"]
+                else "",
+            )
+        )
+        what = f"{case.name}, overload"
+        result.bars.append(Bar(f"{what}: neither 200 nor 503", str(others), "0", others == 0))
+        result.bars.append(at_most(f"{what}: served p99", p99 / before, TAIL, "x unloaded"))
+    result.lines.append(columns(rows))
+    return result
+
+
+def one_overload(plan: Plan, case: Case) -> dict[str, Any]:
+    """Saturation, then a tenth of it, then twice of it."""
+    with ours.serving(case.served, case.request) as server:
+        saturation = saturation_of(plan, case, server)
+        rate = UNLOADED * saturation
+        seconds = max(plan.seconds, SAMPLES / rate)
+        unloaded = pace(case.request, server.port, rate, seconds, plan.connections)
+        rate, seconds = OVERLOAD * saturation, plan.overload_seconds
+        loaded = pace(case.request, server.port, rate, seconds, CONNECTIONS)
+    return {"saturation": saturation, "unloaded": unloaded, "overload": loaded}
+
+
+def saturation_of(plan: Plan, case: Case, server: Server) -> float:
+    """Answers a second that wrk gets. Raises `UnavailableError` if it gets none."""
+    saturate(case.request, server.port, WARM_SECONDS, plan.connections)
+    found = saturate(case.request, server.port, plan.seconds, plan.connections)
+    if not found.rate:
+        raise UnavailableError(found.wrong or "no answers")
+    return found.rate
+
+
+def latency(found: dict[str, Any], quantile: str, clock: str = "latency_us") -> float:
+    """Of the answers of 200, in milliseconds; NaN if there is none."""
+    row = found["statuses"].get("200")
+    return float(row[clock][quantile]) / 1000 if row else float("nan")
+
+
+def per_second(found: dict[str, Any], status: str) -> float:
+    """Answers with a status."""
+    row = found["statuses"].get(status)
+    return float(row["count"] / found["seconds"]) if row else 0.0
+
+
+def others_than_declared(found: dict[str, Any]) -> int:
+    """What was neither 200 nor 503: other statuses, broken connections, requests without an answer."""
+    statuses = {k: row["count"] for k, row in found["statuses"].items() if k not in ("200", "503")}
+    return int(sum(statuses.values()) + found["failed"] + found["unanswered"])
+
+
+def failures(found: list[dict[str, Any]]) -> str:
+    """What went wrong at 70 %, where nothing may."""
+    count = sum(others_than_declared(each["pace"]) for each in found)
+    refused = sum(
+        row["count"] for e in found for k, row in e["pace"]["statuses"].items() if k == "503"
+    )
+    return f"  {count} failed, {refused} refused" if count or refused else ""
