@@ -67,9 +67,10 @@ class Request(Call):
 
     @property
     def request_id(self) -> str:
-        """The client's `x-request-id`, or a new one."""
+        """The client's `x-request-id`, Function Compute's, or a new one."""
         if not self._id:
-            self._id = request_id(self.headers.get("x-request-id"))
+            given = self.headers.get("x-request-id") or self.headers.get("x-fc-request-id")
+            self._id = request_id(given)
         return self._id
 
     @property

@@ -10,15 +10,39 @@ from pipcook_deploy.server.app import Context, Handler, Routes
 from pipcook_deploy.server.errors import HttpError
 from pipcook_deploy.server.http import Answer, Request
 from pipcook_deploy.server.observe import prometheus
-from pipcook_deploy.server.protocols import oip, pipcook, task
+from pipcook_deploy.server.protocols import (
+    clouds,
+    mlflow,
+    oip,
+    pipcook,
+    task,
+    tf_serving,
+    triton_repository,
+    triton_statistics,
+)
 
 ErrorBody = Callable[[int, str], Answer]
 
 REMEMBERED = 1024  # paths whose route needs no second search
 
-ROUTES: Routes = [*pages.ROUTES, *prometheus.ROUTES, *task.ROUTES, *oip.ROUTES]
+ROUTES: Routes = [
+    *pages.ROUTES,
+    *prometheus.ROUTES,
+    *task.ROUTES,
+    *oip.ROUTES,
+    *triton_repository.ROUTES,
+    *triton_statistics.ROUTES,
+    *tf_serving.ROUTES,
+    *mlflow.ROUTES,
+    *clouds.ROUTES,
+]
 # Who words the errors below a path; elsewhere Pipcook's form, which the page reads.
-WORDING: list[tuple[str, ErrorBody]] = [("/v2", oip.error)]
+WORDING: list[tuple[str, ErrorBody]] = [
+    ("/v2", oip.error),
+    ("/v1", tf_serving.error),
+    ("/invocations", mlflow.error),
+    ("/score", mlflow.error),
+]
 
 
 class Router:

@@ -53,12 +53,15 @@ def serve(
 
 def build_app(served: ServedModel, settings: Settings, listening: str = "") -> App:
     """The application without a socket; `listening` is the address that it will have."""
+    from pipcook_deploy.server.protocols.clouds import environment_routes
     from pipcook_deploy.server.routes import ROUTES, Router
 
     registry = Registry()
     registry.add(load(served, settings))
     context = Context(registry, settings, ServerMetrics(), listening)
-    return App(context, Router(ROUTES))
+    asked_for = environment_routes(os.environ, ROUTES)
+    context.access.open |= {path for method, path, _ in asked_for if method == "GET"}
+    return App(context, Router([*ROUTES, *asked_for]))
 
 
 def _new_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:

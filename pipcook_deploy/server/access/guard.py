@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 # Asked by platforms, which have no key, and what the page itself is made of. Nothing about models.
 OPEN = (
-    "/", "/page.css", "/page.js", "/docs", "/openapi.json", "/healthz", "/ping", "/v2/health/live",
-    "/v2/health/ready",
+    "/", "/page.css", "/page.js", "/docs", "/openapi.json", "/healthz", "/ping", "/health",
+    "/v2/health/live", "/v2/health/ready",
 )  # fmt: skip
 REALM = 'Bearer realm="pipcook-deploy"'
 
