@@ -5,6 +5,12 @@ from pathlib import Path
 
 from pipcook_deploy.errors import UsageError
 
+MISMATCH = (
+    "KEY_VALUES_MISMATCH",
+    "KEY_TYPE_MISMATCH",
+    "NO_CERTIFICATE_ASSIGNED",
+)  # OpenSSL's words
+
 
 def tls_files(cert: str, key: str) -> tuple[Path, Path] | None:
     """Both files, or None without TLS. Raises `UsageError` for files that no server could use."""
@@ -44,7 +50,7 @@ def _readable(file: Path) -> None:
 
 
 def _why(error: ssl.SSLError, cert: str, key: str) -> str:
-    if error.reason == "KEY_VALUES_MISMATCH":
+    if error.reason in MISMATCH:
         return f"{key}: is not the key of {cert}"
     detail = (error.reason or "not PEM").lower().replace("_", " ")
     return f"{cert} and {key}: cannot be read as a PEM certificate and its PEM key: {detail}"
