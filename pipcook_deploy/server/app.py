@@ -22,6 +22,7 @@ from pipcook_deploy.server.settings import Settings
 
 if TYPE_CHECKING:
     from pipcook_deploy.server.observe.prometheus import Peers
+    from pipcook_deploy.server.protocols.triton_repository import Control
     from pipcook_deploy.server.routes import Router
 
 logger = logging.getLogger("pipcook_deploy.server")
@@ -53,6 +54,7 @@ class Context:
         self.log = RequestLog(settings)
         self.in_flight: Callable[[], int] = int
         self.peers: Peers | None = None
+        self.control: Control | None = None  # a model repository's
         workers = settings.preparers or os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="prepare")
 

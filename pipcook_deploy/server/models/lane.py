@@ -82,10 +82,11 @@ class Lane:
         Raises `InferenceError`, `ExpiredError`, `GoneError`, and `OverloadedError` if the caller has not been
         `admitted` and there is no room.
         """
-        if self.plan.inline_elements >= elements(inputs):
+        count = elements(inputs)
+        if self.plan.inline_elements >= count:
             start = perf_counter()
             outputs = self.engine.run(inputs)
-            self._metrics.stage("compute", perf_counter() - start)
+            self._metrics.inline(count, perf_counter() - start)
             return outputs
         if call.admitted:
             return await self._queued(inputs, call)
@@ -185,7 +186,7 @@ class Lane:
         return GoneError() if item.call.gone else ExpiredError()
 
     def _answers(self, live: Batch) -> list[Any]:
-        self._metrics.batches.observe(sum(item.rows for item in live))
+        self._metrics.batches.observe(sum(item.rows or 1 for item in live))
         if len(live) > 1:
             outputs = self._run(joined(live))
             if not isinstance(outputs, Exception):

@@ -4,7 +4,6 @@ The tensors of `infer` are the model's own: no preprocessing is applied, which i
 it from /predict.
 """
 
-from importlib.metadata import version as package_version
 from typing import Any
 
 from pipcook_deploy.server.app import Context, Routes
@@ -12,11 +11,9 @@ from pipcook_deploy.server.http import Answer, HttpError, Request, json_answer
 from pipcook_deploy.server.models.lane import elements
 from pipcook_deploy.server.models.loaded import LoadedModel
 from pipcook_deploy.server.protocols.oip_answer import answer_of
+from pipcook_deploy.server.protocols.oip_facts import model_facts, server_facts
 from pipcook_deploy.server.protocols.oip_message import Message, read_message
-from pipcook_deploy.server.tensors.datatypes import datatype, shape_json
-from pipcook_deploy.spec import TensorSpec
 
-EXTENSIONS = ("binary_tensor_data",)
 IN_LOOP = 65_536  # bytes of JSON, and elements of an answer, that are worth no other thread
 JSON_LENGTH = "inference-header-content-length"
 TAKES = ("", "application/json", "application/octet-stream")
@@ -24,13 +21,7 @@ TAKES = ("", "application/json", "application/octet-stream")
 
 async def server(context: Context, request: Request) -> Answer:
     """GET /v2."""
-    return json_answer(
-        {
-            "name": "pipcook-deploy",
-            "version": package_version("pipcook-deploy"),
-            "extensions": EXTENSIONS,
-        }
-    )
+    return json_answer(server_facts())
 
 
 async def live(context: Context, request: Request) -> Answer:
@@ -47,16 +38,7 @@ async def model(
     context: Context, request: Request, name: str, version: str | None = None
 ) -> Answer:
     """GET /v2/models/{name}[/versions/{version}]."""
-    found = context.registry.resolve(name, version)
-    return json_answer(
-        {
-            "name": found.name,
-            "versions": list(context.registry.entry(name).versions),
-            "platform": found.engine.platform,
-            "inputs": [_described(tensor) for tensor in found.spec.inputs],
-            "outputs": [_described(tensor) for tensor in found.spec.outputs],
-        }
-    )
+    return json_answer(model_facts(context, name, version))
 
 
 async def model_ready(
@@ -98,14 +80,6 @@ async def _answer(
     if elements(outputs) <= IN_LOOP:
         return answer_of(found, message, outputs)
     return await context.compute(lambda: answer_of(found, message, outputs))
-
-
-def _described(tensor: TensorSpec) -> dict[str, Any]:
-    return {
-        "name": tensor.name,
-        "datatype": datatype(tensor.dtype),
-        "shape": shape_json(tensor.shape),
-    }
 
 
 _MODEL = "/v2/models/{name}"
