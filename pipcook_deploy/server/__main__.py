@@ -6,6 +6,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
@@ -14,6 +15,7 @@ from pathlib import Path
 from pipcook_deploy.artifact import Artifact
 from pipcook_deploy.errors import DeployError
 from pipcook_deploy.server import ServedModel, Settings, serve
+from pipcook_deploy.server.listen import address
 from pipcook_deploy.spec import ModelSpec
 
 
@@ -22,8 +24,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m pipcook_deploy.server")
     parser.add_argument("--spec", type=Path, required=True)
     parser.add_argument("--artifact", type=Path, required=True)
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=9091)
+    parser.add_argument("--host")
+    parser.add_argument("--port", type=int)
+    # SageMaker runs an image with this argument, after all that the image's entrypoint has.
+    parser.add_argument("again", nargs="?", choices=["serve"], help=argparse.SUPPRESS)
     for field in fields(Settings):
         kind = type(field.default)
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=kind, default=field.default)
@@ -33,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         spec = ModelSpec.model_validate_json(options.spec.read_bytes())
         artifact = Artifact.from_json(json.loads(options.artifact.read_bytes()))
         served = ServedModel(spec, artifact)
-        serve(served, host=options.host, port=options.port, settings=settings, ready=_say)
+        host, port = address(options.host, options.port, os.environ)
+        serve(served, host=host, port=port, settings=settings, ready=_say)
     except DeployError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
