@@ -14,7 +14,7 @@ from serving.debian import UnavailableError
 from serving.load import saturate
 from serving.models import Served, model
 from serving.scenario import Plan, Result, median
-from serving.table import at_least, columns, unmeasured
+from serving.table import at_least, columns, failed, unmeasured
 
 MODELS = {"mobilenet_v2": "MobileNetV2", "resnet50": "ResNet50"}
 BARS = {"tensor": 0.95, "JPEG": 0.85}
@@ -61,7 +61,7 @@ def run(plan: Plan) -> Result:
                 rows.append(row(what, turns))
                 ratio = median([turn.ratio for turn in turns])
                 result.bars.append(at_least(f"{what}: part of the loop", ratio, bar))
-    rows += [(what, "-", "-", "-", "-", f"FAILED: {why}") for what, why in result.failed.items()]
+    rows += failed(result.failed, len(rows[0]))
     result.lines.append(columns(rows))
     return result
 

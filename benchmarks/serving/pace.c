@@ -5,8 +5,10 @@
  * Open loop: request i is due at start + i / RATE, whether or not earlier ones have been answered. Latency counts from
  * the moment a request was due, not from the moment it could be sent: a server that stalls is charged for every
  * request that should have been under way meanwhile (no coordinated omission). "service" counts from the sending.
- * A request is sent on the connection that became idle last; if none is idle it waits for one.
+ * A request is sent on the connection that has been idle longest; if none is idle it waits for one.
  *
+ * "failed" are requests whose connection ended before the answer did; those among them that met a connection which
+ * the server closed for its idleness at that very moment are "stale" too (a client may send these again).
  * Answers are read by Content-Length or chunked coding, or until the connection ends. Prints one JSON document.
  */
 #define _GNU_SOURCE
@@ -27,6 +29,7 @@
 #include <unistd.h>
 
 enum { HEAD_LIMIT = 16384, READ_SIZE = 65536, STATUSES = 600, EVENTS = 256 };
+static const int64_t SECOND = 1000000000;
 enum state { CLOSED, CONNECTING, IDLE, BUSY };
 enum framing { LENGTH, CHUNKED, UNTIL_CLOSE };
 
@@ -35,6 +38,7 @@ struct connection {
     enum state state;
     size_t sent;           /* bytes of the request */
     int64_t due, sent_at;  /* of the request under way, ns */
+    int64_t idle_since;
     char head[HEAD_LIMIT + 1];
     size_t head_size;
     int head_done, status, closes;
@@ -54,18 +58,17 @@ struct samples {
 
 static struct samples by_status[STATUSES];
 static struct connection *connections;
-static int *idle_stack;
-static int idle_count, busy_count, epoll_fd, port;
+static int *idle_ring, count, idle_first, idle_count, busy_count, epoll_fd, port;
 static char *request;
 static size_t request_size;
-static uint64_t failed, reconnects;
+static uint64_t failed, stale, reconnects;
 static int64_t *lags;      /* how late the generator itself was: sent - due of requests that found an idle connection */
 static size_t lag_count, lag_room;
 
 static int64_t now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+    return (int64_t)t.tv_sec * SECOND + t.tv_nsec;
 }
 
 static void die(const char *what) {
@@ -88,7 +91,8 @@ static void watch(struct connection *c, uint32_t events, int operation) {
 
 static void make_idle(struct connection *c) {
     c->state = IDLE;
-    idle_stack[idle_count++] = (int)(c - connections);
+    c->idle_since = now();
+    idle_ring[(idle_first + idle_count++) % count] = (int)(c - connections);
 }
 
 static void open_connection(struct connection *c) {
@@ -104,13 +108,11 @@ static void open_connection(struct connection *c) {
 }
 
 static void forget_idle(struct connection *c) {
-    int place = (int)(c - connections);
-    for (int i = 0; i < idle_count; i++)
-        if (idle_stack[i] == place) {
-            memmove(idle_stack + i, idle_stack + i + 1, (size_t)(idle_count - i - 1) * sizeof *idle_stack);
-            idle_count--;
-            return;
-        }
+    int place = (int)(c - connections), i = 0;
+    while (i < idle_count && idle_ring[(idle_first + i) % count] != place) i++;
+    if (i == idle_count) return;
+    for (idle_count--; i < idle_count; i++)
+        idle_ring[(idle_first + i) % count] = idle_ring[(idle_first + i + 1) % count];
 }
 
 /* The connection has ended; what it carried is lost unless `lost` is 0. */
@@ -119,6 +121,7 @@ static void end_connection(struct connection *c, int lost) {
     if (c->state == BUSY) {
         busy_count--;
         failed += (uint64_t)lost;
+        stale += (uint64_t)(lost && !c->head_size && c->sent_at - c->idle_since > SECOND);
     }
     close(c->fd);
     reconnects++;
@@ -280,11 +283,11 @@ static void handle(struct connection *c, uint32_t events) {
 
 static void wait_until(int timer, int64_t at) {
     struct epoll_event events[EVENTS];
-    struct itimerspec when = {.it_value = {.tv_sec = at / 1000000000, .tv_nsec = at % 1000000000}};
+    struct itimerspec when = {.it_value = {.tv_sec = at / SECOND, .tv_nsec = at % SECOND}};
     uint64_t ticks;
     if (timerfd_settime(timer, TFD_TIMER_ABSTIME, &when, NULL)) die("timerfd_settime");
-    int count = epoll_wait(epoll_fd, events, EVENTS, -1);
-    for (int i = 0; i < count; i++) {
+    int ready = epoll_wait(epoll_fd, events, EVENTS, -1);
+    for (int i = 0; i < ready; i++) {
         if (events[i].data.ptr)
             handle(events[i].data.ptr, events[i].events);
         else if (read(timer, &ticks, sizeof ticks) < 0 && errno != EAGAIN)
@@ -345,7 +348,7 @@ int main(int argc, char **argv) {
     port = atoi(argv[1]);
     read_request(argv[2]);
     double rate = atof(argv[3]), seconds = atof(argv[4]), patience = atof(argv[6]);
-    int count = atoi(argv[5]);
+    count = atoi(argv[5]);
     uint64_t total = (uint64_t)(rate * seconds), next = 0;
     if (!(rate > 0) || count < 1 || !total) {
         fprintf(stderr, "pace: nothing to send\n");
@@ -357,10 +360,10 @@ int main(int argc, char **argv) {
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
     if (epoll_fd < 0 || timer < 0 || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, timer, &event)) die("epoll");
     connections = calloc((size_t)count, sizeof *connections);
-    idle_stack = calloc((size_t)count, sizeof *idle_stack);
-    if (!connections || !idle_stack) die("memory");
+    idle_ring = calloc((size_t)count, sizeof *idle_ring);
+    if (!connections || !idle_ring) die("memory");
 
-    int64_t limit = now() + 10000000000;
+    int64_t limit = now() + 10 * SECOND;
     for (int i = 0; i < count; i++) open_connection(&connections[i]);
     while (idle_count < count && now() < limit) wait_until(timer, limit);
     reconnects = 0;
@@ -372,7 +375,9 @@ int main(int argc, char **argv) {
         int64_t due = start + (int64_t)((double)next * 1e9 / rate);
         at = now();
         if (due <= at && idle_count) {
-            struct connection *c = &connections[idle_stack[--idle_count]];
+            struct connection *c = &connections[idle_ring[idle_first]];
+            idle_first = (idle_first + 1) % count;
+            idle_count--;
             if (starved) {
                 waited++;
             } else {
@@ -394,10 +399,10 @@ int main(int argc, char **argv) {
     uint64_t due_by_end = (uint64_t)((double)(at - start) / 1e9 * rate);
     if (due_by_end > total) due_by_end = total;
     printf("{\"rate\": %.1f, \"seconds\": %.3f, \"sent\": %llu, \"unsent\": %llu, \"waited\": %llu, \"failed\": %llu, "
-           "\"unanswered\": %d, \"reconnects\": %llu, ",
+           "\"stale\": %llu, \"unanswered\": %d, \"reconnects\": %llu, ",
            rate, (double)(at - start) / 1e9, (unsigned long long)next,
            (unsigned long long)(due_by_end > next ? due_by_end - next : 0), (unsigned long long)waited,
-           (unsigned long long)failed, busy_count, (unsigned long long)reconnects);
+           (unsigned long long)failed, (unsigned long long)stale, busy_count, (unsigned long long)reconnects);
     print_quantiles("lag_us", lags, lag_count);
     printf(", \"statuses\": {");
     int first = 1;

@@ -11,7 +11,7 @@ from serving.load import pace, saturate
 from serving.models import Served, model
 from serving.process import Server
 from serving.scenario import Plan, Result, median
-from serving.table import Bar, at_most, columns, unmeasured
+from serving.table import Bar, at_most, columns, failed, unmeasured
 
 CASES = {"mlp": "MLP, JSON", "mobilenet_v2": "MobileNetV2, tensor"}
 PART = 0.7
@@ -66,7 +66,7 @@ def tail(plan: Plan) -> Result:
             )
         )
         result.bars.append(at_most(what, median(ratios), TAIL, "x p50"))
-    result.lines.append(columns(rows))
+    result.lines.append(columns([*rows, *failed(result.failed, len(rows[0]))]))
     return result
 
 
@@ -120,15 +120,13 @@ def overload(plan: Plan) -> Result:
                 f"{before:.2f}",
                 f"{p99:.2f}",
                 f"{latency(loaded, 'p99', 'service_us'):.2f}",
-                f"{loaded['unsent']} never sent: no connection was free"
-                if loaded["unsent"]
-                else "",
+                remarks(loaded),
             )
         )
         what = f"{case.name}, overload"
         result.bars.append(Bar(f"{what}: neither 200 nor 503", str(others), "0", others == 0))
         result.bars.append(at_most(f"{what}: served p99", p99 / before, TAIL, "x unloaded"))
-    result.lines.append(columns(rows))
+    result.lines.append(columns([*rows, *failed(result.failed, len(rows[0]))]))
     return result
 
 
@@ -169,6 +167,15 @@ def others_than_declared(found: dict[str, Any]) -> int:
     """What was neither 200 nor 503: other statuses, broken connections, requests without an answer."""
     statuses = {k: row["count"] for k, row in found["statuses"].items() if k not in ("200", "503")}
     return int(sum(statuses.values()) + found["failed"] + found["unanswered"])
+
+
+def remarks(found: dict[str, Any]) -> str:
+    """What else happened in an overload."""
+    words = {
+        "unsent": "never sent: no connection was free",
+        "stale": "met a connection that was being closed as idle",
+    }
+    return ", ".join(f"{found[key]} {text}" for key, text in words.items() if found[key])
 
 
 def failures(found: list[dict[str, Any]]) -> str:

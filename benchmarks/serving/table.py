@@ -1,6 +1,6 @@
 """Bars and how they are shown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -53,6 +53,11 @@ def columns(rows: Sequence[Sequence[str]]) -> str:
         ).rstrip()
         for row in rows
     )
+
+
+def failed(reasons: Mapping[str, str], width: int) -> list[tuple[str, ...]]:
+    """Rows of `width` columns for what could not be measured."""
+    return [(name, *["-"] * (width - 2), f"FAILED: {why}") for name, why in reasons.items()]
 
 
 def verdicts(bars: Sequence[Bar]) -> str:
