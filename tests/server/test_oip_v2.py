@@ -162,7 +162,7 @@ def test_nan_and_infinity_turn_into_null(tmp_path):
         outputs = infer(client, {"inputs": [row]}, "logarithm").json()["outputs"]
         assert outputs[0]["data"] == [None, None, 0, 0]
         answer = client.get("/predict", params={"input": "[-1, -2]"}).json()
-        assert answer == {"success": True, "data": [{"id": 0, "category": "0", "score": None}]}
+        assert answer == {"success": True, "data": [{"outputs": {"y": [None, None]}}]}
 
 
 def test_fp16_has_no_json_form(tmp_path):

@@ -103,9 +103,12 @@ def words(folder):
     )
 
 
+ECHOED = [dtype for dtype in ONNX_TYPES if not dtype.endswith("float16")]
+
+
 def echo(folder):
     """Every datatype in, the same out."""
-    dtypes = [dtype for dtype in ONNX_TYPES if not dtype.endswith("float16")]
+    dtypes = ECHOED
     return save(
         folder,
         "echo",

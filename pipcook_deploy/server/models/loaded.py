@@ -16,6 +16,7 @@ from pipcook_deploy.server.tensors.fast_json import PlainReader
 from pipcook_deploy.spec import ModelSpec
 
 if TYPE_CHECKING:
+    from pipcook_deploy.server.protocols.oip_head import BinaryHead
     from pipcook_deploy.server.app import Context
 
 
@@ -35,6 +36,7 @@ class LoadedModel:
         self.chosen = chosen
         self.metrics = ModelMetrics()
         self.reader = PlainReader(spec.inputs, settings.max_elements)
+        self.heads: dict[bytes, BinaryHead] = {}
         self.all_outputs = {tensor.name: False for tensor in spec.outputs}  # none of them binary
         self.predictor = Predictor(spec, settings)
         self.lane = Lane(engine, plan, settings, self.metrics)

@@ -12,7 +12,8 @@ from pipcook_deploy.server.models.lane import elements
 from pipcook_deploy.server.models.loaded import LoadedModel
 from pipcook_deploy.server.protocols.oip_answer import answer_of
 from pipcook_deploy.server.protocols.oip_facts import model_facts, server_facts
-from pipcook_deploy.server.protocols.oip_message import Message, read_message
+from pipcook_deploy.server.protocols.oip_head import Message
+from pipcook_deploy.server.protocols.oip_message import read_message
 
 IN_LOOP = 65_536  # bytes of JSON, and elements of an answer, that are worth no other thread
 JSON_LENGTH = "inference-header-content-length"

@@ -6,7 +6,7 @@ import orjson
 
 from pipcook_deploy.server.http import Answer, json_answer
 from pipcook_deploy.server.models.loaded import LoadedModel
-from pipcook_deploy.server.protocols.oip_message import Message
+from pipcook_deploy.server.protocols.oip_head import Message
 from pipcook_deploy.server.tensors.datatypes import spelled
 from pipcook_deploy.server.tensors.raw import to_raw
 from pipcook_deploy.server.tensors.strict_json import write_tensor

@@ -1,6 +1,5 @@
 """A request of the Open Inference Protocol, from JSON or JSON with binary tensors after it."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -8,30 +7,22 @@ import orjson
 from pipcook_deploy.runtime import Tensors
 from pipcook_deploy.server.errors import HttpError
 from pipcook_deploy.server.models.loaded import LoadedModel
+from pipcook_deploy.server.protocols.oip_head import BinaryHead, Message, Place
 from pipcook_deploy.server.settings import Settings
 from pipcook_deploy.server.tensors import fast_json
-from pipcook_deploy.server.tensors.raw import from_raw
 from pipcook_deploy.server.tensors.strict_json import check_datatype, fitting_shape, read_tensor
 from pipcook_deploy.spec import ModelSpec, TensorSpec
 
 MICROSECONDS = 1e-6
-
-
-@dataclass(slots=True)
-class Message:
-    """`outputs`: the wanted ones, and whether each is to be binary. `timeout`: seconds, 0 for none."""
-
-    inputs: Tensors
-    outputs: dict[str, bool]
-    id: str | None = None
-    timeout: float = 0.0
+KEPT_HEAD = 4096  # bytes of a head that is kept
+KEPT_HEADS = 256  # of one model
 
 
 def read_message(body: bytes, length: str, model: LoadedModel, settings: Settings) -> Message:
     """Raises 400 for what is malformed. `length` is that of the JSON if binary tensors follow it, or ""."""
     spec = model.spec
     if length:
-        return _binary(body, length, spec, settings)
+        return _binary(body, length, model, settings)
     document = fast_json.parse(body)
     if document is not None:
         inputs = model.reader.read(document)
@@ -41,7 +32,7 @@ def read_message(body: bytes, length: str, model: LoadedModel, settings: Setting
             head = {key: _plain(document[key]) for key in document if key != "inputs"}
             return _message(head, inputs, spec)
     head = parsed(body)
-    return _message(head, _inputs(head, memoryview(b""), spec, settings), spec)
+    return _message(head, _inputs(head, spec, settings), spec)
 
 
 def parsed(body: bytes | memoryview) -> dict[str, Any]:
@@ -80,15 +71,51 @@ def _plain(value: Any) -> Any:
     return value.as_list() if hasattr(value, "as_list") else value
 
 
-def _binary(body: bytes, length: str, spec: ModelSpec, settings: Settings) -> Message:
+def _binary(body: bytes, length: str, model: LoadedModel, settings: Settings) -> Message:
     if not length.isdigit() or int(length[:20]) > len(body):
         raise HttpError(
             400,
             f"Inference-Header-Content-Length {length[:50]!r} does not fit a body of {len(body)}",
         )
-    whole = memoryview(body)
-    head = parsed(whole[: int(length)])
-    return _message(head, _inputs(head, whole[int(length) :], spec, settings), spec)
+    text = body[: int(length)]
+    # Clients send the same head again and again: what it says is kept.
+    head = model.heads.get(text)
+    if head is None:
+        head = _read_head(text, model.spec, settings)
+        if len(text) <= KEPT_HEAD and not head.values:
+            if len(model.heads) >= KEPT_HEADS:
+                model.heads.clear()
+            model.heads[text] = head
+    return head.message(body, len(text))
+
+
+def _read_head(text: bytes, spec: ModelSpec, settings: Settings) -> BinaryHead:
+    said = parsed(text)
+    rows = _rows(said, spec)
+    values: Tensors = {}
+    places: list[Place] = []
+    start = 0
+    for tensor in spec.inputs:
+        row = rows[tensor.name]
+        if _binary_size(row, tensor.name) is None:
+            values[tensor.name] = read_tensor(row, tensor, settings.max_nesting)
+    for name, row in rows.items():  # in the request's order, which is that of the bytes
+        size = _binary_size(row, name)
+        if size is not None:
+            places.append(_place(row, start, size, spec, settings))
+            start += size
+    message = _message(said, values, spec)
+    names = tuple(tensor.name for tensor in spec.inputs)
+    return BinaryHead(names, values, tuple(places), start, message)
+
+
+def _place(
+    row: dict[str, Any], start: int, size: int, spec: ModelSpec, settings: Settings
+) -> Place:
+    (tensor,) = (tensor for tensor in spec.inputs if tensor.name == row["name"])
+    check_datatype(row.get("datatype"), tensor)
+    shape = fitting_shape(row.get("shape"), tensor, settings.max_nesting)
+    return Place(tensor, shape, start, size)
 
 
 def _message(head: dict[str, Any], inputs: Tensors, spec: ModelSpec) -> Message:
@@ -123,23 +150,27 @@ def _requested(rows: object, spec: ModelSpec, binary: bool) -> dict[str, bool]:
     return wanted
 
 
-def _inputs(head: dict[str, Any], tail: memoryview, spec: ModelSpec, settings: Settings) -> Tensors:
+def _inputs(head: dict[str, Any], spec: ModelSpec, settings: Settings) -> Tensors:
+    rows = _rows(head, spec)
+    for name, row in rows.items():
+        if _binary_size(row, name) is not None:
+            raise HttpError(
+                400,
+                f"input {name!r}: is binary, but the header Inference-Header-Content-Length is missing",
+            )
+    return {
+        tensor.name: read_tensor(rows[tensor.name], tensor, settings.max_nesting)
+        for tensor in spec.inputs
+    }
+
+
+def _rows(head: dict[str, Any], spec: ModelSpec) -> dict[str, dict[str, Any]]:
     specs = {tensor.name: tensor for tensor in spec.inputs}
     rows = named_rows(head.get("inputs"), specs, "input")
     missing = [name for name in specs if name not in rows]
     if missing:
         raise HttpError(400, f"missing input: {', '.join(map(repr, missing))}")
-    tensors = {}
-    for name, row in rows.items():
-        size = _binary_size(row, name)
-        if size is None:
-            tensors[name] = read_tensor(row, specs[name], settings.max_nesting)
-            continue
-        tensors[name] = _raw_tensor(row, tail[:size], size, specs[name], settings)
-        tail = tail[size:]
-    if tail.nbytes:
-        raise HttpError(400, f"{tail.nbytes} bytes follow the last binary tensor")
-    return {name: tensors[name] for name in specs}
+    return rows
 
 
 def _binary_size(row: dict[str, Any], name: str) -> int | None:
@@ -155,15 +186,3 @@ def _binary_size(row: dict[str, Any], name: str) -> int | None:
     if "data" in row:
         raise HttpError(400, f"input {name!r}: has both data and binary_data_size")
     return size
-
-
-def _raw_tensor(
-    row: dict[str, Any], data: memoryview, size: int, tensor: TensorSpec, settings: Settings
-) -> Any:
-    check_datatype(row.get("datatype"), tensor)
-    shape = fitting_shape(row.get("shape"), tensor, settings.max_nesting)
-    if data.nbytes != size:
-        raise HttpError(
-            400, f"input {tensor.name!r}: {size} bytes announced, {data.nbytes} are there"
-        )
-    return from_raw(data, tensor, shape)
