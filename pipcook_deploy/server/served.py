@@ -1,5 +1,6 @@
 """What is served: an artifact, what it is, and the answers that it was bundled with."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +23,11 @@ class Golden:
 
 @dataclass(frozen=True)
 class Candidate:
-    """An artifact that can answer for a model."""
+    """An artifact that can answer for a model; `digest` is of its files, "" where no manifest tells it."""
 
     artifact: Artifact
     golden: Golden | None = None
+    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,12 @@ class ServedModel:
     artifact: Artifact
     golden: Golden | None = None
     others: tuple[Candidate, ...] = ()
+    digest: str = ""
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
         """Every artifact that may answer, the preferred one first."""
-        return (Candidate(self.artifact, self.golden), *self.others)
+        return (Candidate(self.artifact, self.golden, self.digest), *self.others)
 
     @classmethod
     def of_bundle(
@@ -54,7 +57,7 @@ class ServedModel:
         first, *others = (_candidate(bundle, format) for format in formats)
         changes = {"name": name, "version": version}
         spec = bundle.spec.model_copy(update={k: v for k, v in changes.items() if v is not None})
-        return cls(spec, first.artifact, first.golden, tuple(others))
+        return cls(spec, first.artifact, first.golden, tuple(others), first.digest)
 
 
 def _candidate(bundle: Bundle, format: str) -> Candidate:
@@ -64,4 +67,6 @@ def _candidate(bundle: Bundle, format: str) -> Candidate:
         outputs=bundle.expected_outputs(format),
         tolerance=entry.verification[0].tolerance,
     )
-    return Candidate(entry.artifact(bundle.path), golden)
+    files = "".join(f"{file.path} {file.sha256}\n" for file in entry.files)
+    digest = hashlib.sha256(files.encode()).hexdigest()
+    return Candidate(entry.artifact(bundle.path), golden, digest)

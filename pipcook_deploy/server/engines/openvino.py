@@ -54,7 +54,8 @@ class OpenVinoEngine:
                 f"{artifact.file}: OpenVINO cannot load it: {_reason(error)}",
                 "serve it by another engine: --engine onnxruntime",
             ) from error
-        self._shapes, self._alone = single or ((), None)
+        self._shapes: list[tuple[int, ...]] = single[0] if single else []
+        self._alone = single[1] if single else None
 
     def run(self, inputs: Tensors) -> Tensors:
         """Outputs by the spec's names; numbers are cast to the artifact's element types."""

@@ -1,8 +1,18 @@
-"""Makes a model ready: engine, warm-up, golden samples, and how it is best run on this machine."""
+"""Makes a model ready: how it is best run on this machine, engine, warm-up, golden samples."""
 
-from pipcook_deploy.server.engines.make import make_engine
+from contextlib import suppress
+
+from pipcook_deploy.errors import ServerError
+from pipcook_deploy.server.engines.base import Engine
+from pipcook_deploy.server.engines.cpu import cores
+from pipcook_deploy.server.errors import InferenceError
+from pipcook_deploy.server.models.choice_cache import cache_key, keep, kept
+from pipcook_deploy.server.models.choose import Choice, choose, opened
+from pipcook_deploy.server.models.lane import Plan
 from pipcook_deploy.server.models.loaded import LoadedModel
-from pipcook_deploy.server.models.measure import measured_plan
+from pipcook_deploy.server.models.measure import INLINE_SECONDS
+from pipcook_deploy.server.models.options import Option, possible
+from pipcook_deploy.server.models.samples import samples
 from pipcook_deploy.server.served import ServedModel
 from pipcook_deploy.server.settings import Settings
 
@@ -10,8 +20,62 @@ from pipcook_deploy.server.settings import Settings
 def load(served: ServedModel, settings: Settings) -> LoadedModel:
     """Load, warm and check. Takes as long as that takes: not for the event loop's thread.
 
-    Raises `ServerError` if the artifact cannot be loaded, or answers otherwise than was recorded.
+    Raises `ServerError` if no engine that the settings leave can load the artifact, or answers as was recorded.
     """
-    engine = make_engine(served.artifact, settings.threads)
-    plan = measured_plan(engine, served, settings)
-    return LoadedModel(served.spec, engine, plan, settings)
+    options = possible(served, settings, cores())
+    key = cache_key(served, options)
+    found = _from_before(served, options, key)
+    if found is None:
+        choice, engine = found = choose(served, options)
+        if choice.seconds:
+            keep(key, choice.to_json())
+    choice, engine = found
+    _warm(served, choice, engine)
+    return LoadedModel(served.spec, engine, plan(choice, settings), settings, choice.why)
+
+
+def plan(choice: Choice, settings: Settings) -> Plan:
+    """What the lane does with it."""
+    wanted = {"auto": choice.batch == "pays", "on": choice.batch != "impossible", "off": False}
+    batch = settings.max_batch if wanted[settings.batching] else 1
+    inline = 0
+    if choice.tiny and batch == 1:
+        inline = int(choice.elements * INLINE_SECONDS / choice.seconds)
+    return Plan(choice.seconds, inline, choice.option.streams, batch)
+
+
+def _from_before(
+    served: ServedModel, options: list[list[Option]], key: str
+) -> tuple[Choice, Engine] | None:
+    """The choice of an earlier start, if there was one and it still answers as it should."""
+    stored = kept(key)
+    if stored is None:
+        return None
+    with suppress(ValueError, TypeError, LookupError):
+        choice = Choice.from_json(stored)
+        if any(_offered(choice.option, group) for group in options):
+            try:
+                return choice, opened(served, choice.option)
+            except ServerError:
+                if len(options) == 1:
+                    raise
+    return None
+
+
+def _offered(option: Option, group: list[Option]) -> bool:
+    """A tiny model is run on one stream whatever was offered."""
+    return any(
+        (o.engine, o.format, o.threads) == (option.engine, option.format, option.threads)
+        and option.streams in (1, o.streams)
+        for o in group
+    )
+
+
+def _warm(served: ServedModel, choice: Choice, engine: Engine) -> None:
+    """Some engines make ready for single samples and for batches when they first come."""
+    candidate = next(c for c in served.candidates if c.artifact.format == choice.option.format)
+    with suppress(InferenceError):
+        if candidate.golden is None:
+            engine.run(samples(candidate, 1))
+        if choice.tiny:  # runs in the event loop, which must not wait for it
+            engine.run(samples(candidate, 2))

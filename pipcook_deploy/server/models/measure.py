@@ -1,84 +1,118 @@
-"""Measures a model on this machine: whether to run it in the event loop, and whether batches pay."""
+"""Times a model on this machine: alone, as several streams, and in batches."""
 
+import threading
+from statistics import quantiles
 from time import perf_counter
-from typing import Any
+from typing import Literal, get_args
 
 import numpy as np
 
 from pipcook_deploy.runtime import Tensors
 from pipcook_deploy.server.engines.base import Engine
 from pipcook_deploy.server.errors import InferenceError
-from pipcook_deploy.server.models.lane import Plan
-from pipcook_deploy.server.served import ServedModel
-from pipcook_deploy.server.settings import Settings
-from pipcook_deploy.server.tensors.datatypes import array_type
-from pipcook_deploy.spec import TensorSpec
-from pipcook_deploy.tensors import load_tensors
+from pipcook_deploy.server.models.samples import samples
+from pipcook_deploy.server.served import Candidate
 
 INLINE_SECONDS = 0.0003  # handing a request to a thread and back costs about a third of it
 BATCH = 8
+SIZES = (2, 3, 5, BATCH, 16)  # kernels differ by them
 PAYS = 0.7  # of the time alone, a sample, is what a batch must get down to
 HANDOVER = 0.0002  # what a batch must spare a sample: less than that, and queueing costs more
-BUDGET = 0.3  # seconds for one measurement
+BatchGain = Literal["pays", "little", "changes bits", "not tried", "impossible"]
+BATCH_GAINS: tuple[str, ...] = get_args(BatchGain)
+SLOWEST = 0.1  # seconds of one sample: batches of slower models are not tried, that takes too long
 
 
-def measured_plan(engine: Engine, served: ServedModel, settings: Settings) -> Plan:
-    """How to run it; a model that made-up samples cannot be run on gets the cautious plan."""
-    alone = _samples(served, 1)
-    try:
-        seconds = fastest(engine, alone)
-    except InferenceError:
-        return Plan(streams=settings.streams or 1)
-    elements = sum(value.size for value in alone.values())
-    inline = int(elements * INLINE_SECONDS / max(seconds, 1e-7)) if seconds < INLINE_SECONDS else 0
-    batch = _batch(engine, served, settings, alone, seconds)
-    return Plan(seconds, inline if batch == 1 else 0, settings.streams or 1, batch)
-
-
-def fastest(engine: Engine, inputs: Tensors, times: int = 5) -> float:
-    """Seconds of one run: the least of several, after one that warms up."""
+def alone(engine: Engine, inputs: Tensors, budget: float) -> float:
+    """Seconds of one run when nothing else runs: the fastest quarter of what fits into `budget` seconds."""
     engine.run(inputs)
-    best, end = float("inf"), perf_counter() + BUDGET
-    for _ in range(times):
-        start = perf_counter()
+    return _typical(_timed(engine, inputs, perf_counter() + budget))
+
+
+def together(engine: Engine, inputs: Tensors, streams: int, budget: float) -> float:
+    """Runs a second of `streams` threads that all compute at once."""
+    times: list[list[float]] = [[] for _ in range(streams)]
+    end = perf_counter() + budget
+
+    def work(number: int) -> None:
+        times[number] = _timed(engine, inputs, end)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(streams)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(1 / _typical(taken) for taken in times)
+
+
+def batch_gain(engine: Engine, candidate: Candidate, seconds: float) -> BatchGain:
+    """Whether waiting requests are best computed together; `seconds` is the time of one sample alone.
+
+    By itself the server does so only if it pays and a sample in a batch gets the very bits that it gets alone: the
+    same image has to get the same answer.
+    """
+    tensors = (*candidate.artifact.inputs, *candidate.artifact.outputs)
+    if any(tensor.shape[:1] != (None,) for tensor in tensors):
+        return "impossible"
+    if seconds > SLOWEST:
+        return "not tried"
+    many = samples(candidate, SIZES[-1])
+    try:
+        gain = _gain(engine, _first(many, BATCH), seconds)
+        return "changes bits" if gain == "pays" and not same_bits(engine, many) else gain
+    except InferenceError:
+        return "impossible"
+
+
+def same_bits(engine: Engine, many: Tensors) -> bool:
+    """Whether batches of several sizes are answered exactly like their samples one by one."""
+    parts = [
+        engine.run({key: value[row : row + 1] for key, value in many.items()})
+        for row in range(SIZES[-1])
+    ]
+    single = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    return all(
+        equal(engine.run(_first(many, size)), {key: value[:size] for key, value in single.items()})
+        for size in SIZES
+    )
+
+
+def equal(some: Tensors, others: Tensors) -> bool:
+    """Whether two answers are the same, bit by bit."""
+    return all(
+        value.shape == others[name].shape and value.tobytes() == others[name].tobytes()
+        if value.dtype.kind not in "OUS"
+        else np.array_equal(value, others[name])
+        for name, value in some.items()
+    )
+
+
+def _gain(engine: Engine, many: Tensors, seconds: float) -> BatchGain:
+    start = perf_counter()
+    outputs = engine.run(many)
+    if any(value.ndim == 0 or len(value) != BATCH for value in outputs.values()):
+        return "impossible"
+    if (perf_counter() - start) / BATCH > 2 * seconds:
+        return "little"
+    each = alone(engine, many, min(0.05, 3 * BATCH * seconds)) / BATCH
+    return "pays" if each < seconds * PAYS and seconds - each > HANDOVER else "little"
+
+
+def _timed(engine: Engine, inputs: Tensors, end: float) -> list[float]:
+    times: list[float] = []
+    now = perf_counter()
+    while not times or now < end:
+        start = now
         engine.run(inputs)
         now = perf_counter()
-        best = min(best, now - start)
-        if now > end:
-            break
-    return best
+        times.append(now - start)
+    return times
 
 
-def _batch(
-    engine: Engine, served: ServedModel, settings: Settings, alone: Tensors, seconds: float
-) -> int:
-    """How many samples to compute together: 1 where that gains nothing, or answers change."""
-    tensors = (*served.spec.inputs, *served.spec.outputs)
-    if settings.batching == "off" or any(t.shape[:1] != (None,) for t in tensors):
-        return 1
-    many = {name: np.concatenate([value] * BATCH) for name, value in alone.items()}
-    try:
-        outputs = engine.run(many)
-        each = fastest(engine, many, 3) / BATCH
-    except InferenceError:
-        return 1
-    if any(value.ndim == 0 or len(value) != BATCH for value in outputs.values()):
-        return 1
-    pays = each < seconds * PAYS and seconds - each > HANDOVER
-    return settings.max_batch if pays or settings.batching == "on" else 1
+def _typical(times: list[float]) -> float:
+    """The lower quartile: other programs make single runs slower, never faster."""
+    return quantiles(times, n=4)[0] if len(times) > 3 else min(times)
 
 
-def _samples(served: ServedModel, count: int) -> Tensors:
-    """`count` golden samples, or zeros of the least size."""
-    if served.golden is None:
-        return {tensor.name: _made_up(tensor, count) for tensor in served.spec.inputs}
-    golden = load_tensors(served.golden.inputs)
-    sizes = {tensor.name: tensor.shape[0] or count for tensor in served.spec.inputs}
-    return {name: value[: sizes[name]] for name, value in golden.items()}
-
-
-def _made_up(tensor: TensorSpec, count: int) -> Any:
-    shape = [size or (count if axis == 0 else 1) for axis, size in enumerate(tensor.shape)]
-    if tensor.dtype == "string":
-        return np.full(shape, "", dtype=object)
-    return np.zeros(shape, dtype=array_type(tensor.dtype))
+def _first(many: Tensors, count: int) -> Tensors:
+    return {key: value[:count] for key, value in many.items()}
