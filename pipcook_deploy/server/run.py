@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pipcook_deploy.errors import MissingDependencyError, ServerError
+from pipcook_deploy.server.access.stalled import end_stalled
 from pipcook_deploy.server.access.tls import tls_files
 from pipcook_deploy.server.app import App, Context
 from pipcook_deploy.server.models.load import load
@@ -108,6 +109,7 @@ async def _serve(app: App, host: str, port: int, ready: Ready | None) -> None:
     scheme = "https" if app.context.settings.tls_cert else "http"
     url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
     await _accepting(host, port, serving)
+    end_stalled(port, app.context.settings.send_timeout)
     event("serving", url=url, pid=os.getpid())
     if ready is not None:
         ready(url)
@@ -158,20 +160,24 @@ def _granian(app: App, host: str, port: int) -> Any:
         None,
         None,
     )
-    header_ms = int(app.context.settings.header_timeout * 1000)
+    settings = app.context.settings
+    http1 = HTTP1Settings(
+        header_read_timeout=int(settings.header_timeout * 1000),
+        max_buffer_size=max(8192, settings.max_header),
+    )
     return Server(
         app,
         address=host,
         port=port,
         interface=Interfaces.RSGI,
         http=HTTPModes.http1,
-        http1_settings=HTTP1Settings(header_read_timeout=header_ms),
+        http1_settings=http1,
         websockets=False,
         ssl_cert=cert,
         ssl_key=key,
         ssl_protocol_min=SSLProtocols.tls12,
-        # Connections at once. granian's own 128 are used up by as many idle clients.
         backlog=1024,
-        backpressure=4096,
+        # granian's own 128 connections are used up by as many idle clients.
+        backpressure=settings.max_connections,
         log_enabled=False,
     )

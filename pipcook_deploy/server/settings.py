@@ -50,7 +50,7 @@ class Settings:
     log_format: str = setting("text", "Form of the log, on stderr.", ("text", "json"))
     api_key_file: str = setting("", "File of API keys, one a line; also PIPCOOK_DEPLOY_API_KEYS.")
     admin_token_file: str = setting(
-        "", "File of the admin token; also PIPCOOK_DEPLOY_ADMIN_TOKEN. Without it nobody administers."
+        "", "File of the admin token; also PIPCOOK_DEPLOY_ADMIN_TOKEN. Without it no one administers."
     )
     open_paths: str = setting("", "More paths that need no key, with commas between.")
     cors_origin: str = setting("", "Origins whose pages may read answers, with commas, or *.")
