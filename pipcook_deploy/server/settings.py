@@ -29,6 +29,11 @@ class Settings:
     body_timeout: float = setting(15.0, "Seconds from a request's head to the end of its body.")
     # Also bounds how long an unfinished head delays the end.
     header_timeout: float = setting(5.0, "Seconds for a request's head.")
+    max_header: int = setting(65_536, "Bytes of a request's head; up to twice that may pass.")
+    max_connections: int = setting(4096, "Connections at the same time; more wait.")
+    send_timeout: float = setting(
+        30.0, "Seconds in which a client must take something of its answer, on Linux."
+    )
     drain_timeout: float = setting(30.0, "Seconds for what is in flight when the server is ended.")
     request_timeout: float = setting(
         60.0, "Seconds to wait for a turn, where a request says nothing."
@@ -50,7 +55,7 @@ class Settings:
     log_format: str = setting("text", "Form of the log, on stderr.", ("text", "json"))
     api_key_file: str = setting("", "File of API keys, one a line; also PIPCOOK_DEPLOY_API_KEYS.")
     admin_token_file: str = setting(
-        "", "File of the admin token; also PIPCOOK_DEPLOY_ADMIN_TOKEN. Without it no one administers."
+        "", "File of the admin token; also PIPCOOK_DEPLOY_ADMIN_TOKEN. Needed to administer."
     )
     open_paths: str = setting("", "More paths that need no key, with commas between.")
     cors_origin: str = setting("", "Origins whose pages may read answers, with commas, or *.")

@@ -29,7 +29,7 @@ def _listening(port: int) -> Iterator[socket.socket]:
     """Duplicates of this process's own listening sockets."""
     for entry in Path("/proc/self/fd").iterdir():
         try:
-            if not os.readlink(entry).startswith("socket:"):
+            if not str(entry.readlink()).startswith("socket:"):
                 continue
             one = socket.socket(fileno=os.dup(int(entry.name)))
         except OSError:
