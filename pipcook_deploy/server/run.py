@@ -7,7 +7,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from pipcook_deploy.errors import MissingDependencyError, ServerError
@@ -99,6 +100,7 @@ def _why(error: OSError, host: str, port: int) -> str:
 
 async def _serve(app: App, host: str, port: int, ready: Ready | None) -> None:
     server = _granian(app, host, port)
+    beside = await _grpc(app.context, host)
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     if threading.current_thread() is threading.main_thread():
@@ -115,7 +117,7 @@ async def _serve(app: App, host: str, port: int, ready: Ready | None) -> None:
         ready(url)
     await asyncio.wait({serving, ending}, return_when=asyncio.FIRST_COMPLETED)
     event("draining", in_flight=app.in_flight)
-    await _drain(app)
+    await asyncio.gather(_drain(app), beside())
     event("stopped", unanswered=app.in_flight)
     ending.cancel()
     server.stop()
@@ -123,6 +125,16 @@ async def _serve(app: App, host: str, port: int, ready: Ready | None) -> None:
     # granian's threads let go of their last Python objects after it says that it has ended; a
     # thread that does so while the interpreter shuts down aborts the process.
     await asyncio.sleep(SETTLE_SECONDS)
+
+
+async def _grpc(context: Context, host: str) -> Callable[[], Awaitable[None]]:
+    """Starts gRPC if it is wanted; what is returned ends it, once its calls are answered."""
+    if not context.settings.grpc_port:
+        return partial(asyncio.sleep, 0)
+    from pipcook_deploy.server.grpc.start import start
+
+    server = await start(context, host, context.settings.grpc_port)
+    return partial(server.stop, context.settings.drain_timeout)
 
 
 async def _accepting(host: str, port: int, serving: "asyncio.Task[Any]") -> None:

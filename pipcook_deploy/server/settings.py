@@ -50,6 +50,7 @@ class Settings:
     batch_wait: float = setting(
         0.002, "Seconds that a batch waits for more, while requests keep coming."
     )
+    grpc_port: int = setting(0, "Port of the Open Inference Protocol over gRPC; 0: none.")
     preparers: int = setting(0, "Threads that decode and preprocess; 0: one a core.")
     log_requests: str = setting("errors", "Requests that get a line of the log.", ("errors", "all"))
     log_format: str = setting("text", "Form of the log, on stderr.", ("text", "json"))

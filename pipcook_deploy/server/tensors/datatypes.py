@@ -50,7 +50,8 @@ def array_type(dtype: str) -> np.dtype[Any]:
         raise MissingDependencyError(
             "serving tensors of bfloat16 needs ml_dtypes", "run: pip install ml_dtypes"
         ) from None
-    return np.dtype(ml_dtypes.bfloat16)
+    found: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+    return found
 
 
 def _unusual(dtype: np.dtype[Any]) -> str:
