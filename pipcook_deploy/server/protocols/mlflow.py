@@ -12,7 +12,7 @@ from pipcook_deploy.server.http import Answer, Request, json_answer
 from pipcook_deploy.server.protocols import instances
 from pipcook_deploy.server.protocols.instances import Asked
 from pipcook_deploy.server.protocols.mlflow_answer import accepted, write
-from pipcook_deploy.server.protocols.mlflow_input import Body, read_body
+from pipcook_deploy.server.protocols.mlflow_input import Body, is_image, read_body
 from pipcook_deploy.server.protocols.oip_answer import answer_of
 from pipcook_deploy.server.protocols.oip_message import parsed, read_message
 from pipcook_deploy.server.protocols.task_input import options
@@ -80,7 +80,7 @@ def _top(request: Request, asked: Asked, media: str) -> int:
     """How many labels; 0: the outputs themselves."""
     parameters: Any = asked.rest.get("params", asked.rest.get("parameters"))
     given = instances.top_of(parameters) or (options(request).top if request.query else 0)
-    return given or (LABELS_OF_IMAGE if media.startswith("image/") else 0)
+    return given or (LABELS_OF_IMAGE if is_image(media) else 0)
 
 
 ROUTES: Routes = [

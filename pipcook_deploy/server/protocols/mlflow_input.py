@@ -30,12 +30,17 @@ class Body:
     data: bytes
 
 
+def is_image(media: str) -> bool:
+    """Whether a body of this type is an image; the second is SageMaker's name for any."""
+    return media.startswith("image/") or media == "application/x-image"
+
+
 async def read_body(context: Context, body: Body, found: LoadedModel, tokens: bool) -> Asked:
     """What is asked; 415 with the list for a content type that is not taken."""
     media = body.media
     if media in ("", "application/json"):
         return await instances.read(context, body.data, found, read_json, tokens)
-    if media.startswith("image/") or media == "application/x-image":
+    if is_image(media):
         return Asked(True, values=[body.data])
     reader = READERS.get(media)
     if reader is None:
