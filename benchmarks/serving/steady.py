@@ -21,6 +21,10 @@ UNLOADED = 0.1
 CONNECTIONS = 256  # of an overload: as many clients that do not wait for each other
 SAMPLES = 300  # at least, for a p99
 WARM_SECONDS = 1
+OVERLOAD_HEAD = (
+    "overload", "offered/s", "200/s", "503/s", "others", "unloaded p99 ms", "p99 ms", "from sending",
+    "",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -88,17 +92,7 @@ def one_tail(plan: Plan, case: Case, number: int) -> dict[str, Any]:
 def overload(plan: Plan) -> Result:
     """Twice the saturation, on many connections: every answer 200 or 503, and those of 200 in time."""
     result = Result()
-    head = (
-        "overload",
-        "offered/s",
-        "200/s",
-        "503/s",
-        "others",
-        "unloaded p99 ms",
-        "p99 ms",
-        "of sending",
-    )
-    rows: list[tuple[str, ...]] = [(*head, "")]
+    rows: list[tuple[str, ...]] = [OVERLOAD_HEAD]
     for case in cases():
         print(f"{case.name}: overload", file=sys.stderr, flush=True)
         try:
@@ -108,26 +102,35 @@ def overload(plan: Plan) -> Result:
             result.bars += [unmeasured(f"{case.name}: overload", "200 or 503", str(error))]
             continue
         result.figures[case.name] = found
-        loaded, unloaded = found["overload"], found["unloaded"]
-        others = others_than_declared(loaded)
-        p99, before = latency(loaded, "p99"), latency(unloaded, "p99")
-        rows.append(
-            (
-                case.name,
-                f"{loaded['rate']:,.0f}",
-                *(f"{per_second(loaded, status):,.1f}" for status in ("200", "503")),
-                str(others),
-                f"{before:.2f}",
-                f"{p99:.2f}",
-                f"{latency(loaded, 'p99', 'service_us'):.2f}",
-                remarks(loaded),
-            )
-        )
-        what = f"{case.name}, overload"
-        result.bars.append(Bar(f"{what}: neither 200 nor 503", str(others), "0", others == 0))
-        result.bars.append(at_most(f"{what}: served p99", p99 / before, TAIL, "x unloaded"))
+        rows.append(overload_row(case.name, found))
+        result.bars += overload_bars(f"{case.name}, overload", found)
     result.lines.append(columns([*rows, *failed(result.failed, len(rows[0]))]))
     return result
+
+
+def overload_row(name: str, found: dict[str, Any]) -> tuple[str, ...]:
+    """One line of the table."""
+    loaded = found["overload"]
+    return (
+        name,
+        f"{loaded['rate']:,.0f}",
+        *(f"{per_second(loaded, status):,.1f}" for status in ("200", "503")),
+        str(others_than_declared(loaded)),
+        f"{latency(found['unloaded'], 'p99'):.2f}",
+        f"{latency(loaded, 'p99'):.2f}",
+        f"{latency(loaded, 'p99', 'service_us'):.2f}",
+        remarks(loaded),
+    )
+
+
+def overload_bars(what: str, found: dict[str, Any]) -> list[Bar]:
+    """Nothing but 200 and 503, and 200 in time."""
+    others = others_than_declared(found["overload"])
+    ratio = latency(found["overload"], "p99") / latency(found["unloaded"], "p99")
+    return [
+        Bar(f"{what}: neither 200 nor 503", str(others), "0", others == 0),
+        at_most(f"{what}: served p99", ratio, TAIL, "x unloaded"),
+    ]
 
 
 def one_overload(plan: Plan, case: Case) -> dict[str, Any]:
