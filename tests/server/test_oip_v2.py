@@ -93,7 +93,7 @@ def test_nested_data_and_requested_outputs(echo):
         ({"float32": {"shape": [-1, 2]}}, "whole numbers"),
         ({"float32": {"shape": [1.0, 2]}}, "whole numbers"),
         ({"float32": {"shape": None}}, "whole numbers"),
-        ({"float32": {"shape": [2**62, 2]}}, "needs"),
+        ({"float32": {"shape": [2**62, 2]}}, "more than"),
         ({"float32": {"datatype": "FP64"}}, "must be FP32"),
         ({"float32": {"datatype": None}}, "must be FP32"),
         ({"float32": {"name": "x"}}, "unknown input 'x'"),

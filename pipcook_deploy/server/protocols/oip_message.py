@@ -72,7 +72,7 @@ def _plain(value: Any) -> Any:
 
 
 def _binary(body: bytes, length: str, model: LoadedModel, settings: Settings) -> Message:
-    if not length.isdigit() or int(length[:20]) > len(body):
+    if not (length.isascii() and length.isdigit()) or int(length[:20]) > len(body) or length[20:]:
         raise HttpError(
             400,
             f"Inference-Header-Content-Length {length[:50]!r} does not fit a body of {len(body)}",
@@ -98,7 +98,7 @@ def _read_head(text: bytes, spec: ModelSpec, settings: Settings) -> BinaryHead:
     for tensor in spec.inputs:
         row = rows[tensor.name]
         if _binary_size(row, tensor.name) is None:
-            values[tensor.name] = read_tensor(row, tensor, settings.max_nesting)
+            values[tensor.name] = _read(row, tensor, settings)
     for name, row in rows.items():  # in the request's order, which is that of the bytes
         size = _binary_size(row, name)
         if size is not None:
@@ -114,8 +114,12 @@ def _place(
 ) -> Place:
     (tensor,) = (tensor for tensor in spec.inputs if tensor.name == row["name"])
     check_datatype(row.get("datatype"), tensor)
-    shape = fitting_shape(row.get("shape"), tensor, settings.max_nesting)
+    shape = fitting_shape(row.get("shape"), tensor, settings.max_nesting, settings.max_elements)
     return Place(tensor, shape, start, size)
+
+
+def _read(row: dict[str, Any], tensor: TensorSpec, settings: Settings) -> Any:
+    return read_tensor(row, tensor, settings.max_nesting, settings.max_elements)
 
 
 def _message(head: dict[str, Any], inputs: Tensors, spec: ModelSpec) -> Message:
@@ -158,10 +162,7 @@ def _inputs(head: dict[str, Any], spec: ModelSpec, settings: Settings) -> Tensor
                 400,
                 f"input {name!r}: is binary, but the header Inference-Header-Content-Length is missing",
             )
-    return {
-        tensor.name: read_tensor(rows[tensor.name], tensor, settings.max_nesting)
-        for tensor in spec.inputs
-    }
+    return {tensor.name: _read(rows[tensor.name], tensor, settings) for tensor in spec.inputs}
 
 
 def _rows(head: dict[str, Any], spec: ModelSpec) -> dict[str, dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Tensors in the JSON of the Open Inference Protocol: strict in, lossless out."""
 
 import math
+import sys
 from itertools import chain
 from typing import Any
 
@@ -20,11 +21,13 @@ ELEMENTS: dict[str, tuple[set[type], str]] = {
 }
 
 
-def read_tensor(row: dict[str, Any], tensor: TensorSpec, max_rank: int) -> Any:
+def read_tensor(
+    row: dict[str, Any], tensor: TensorSpec, max_rank: int, max_elements: int = sys.maxsize
+) -> Any:
     """The array of one request input. 400 names the input and what is wrong with it."""
     where = f"input {tensor.name!r}"
     check_datatype(row.get("datatype"), tensor)
-    shape = fitting_shape(row.get("shape"), tensor, max_rank)
+    shape = fitting_shape(row.get("shape"), tensor, max_rank, max_elements)
     if datatype(tensor.dtype) in NO_JSON:
         raise HttpError(400, f"{where}: {datatype(tensor.dtype)} has no JSON form in this protocol")
     if "data" not in row:
@@ -57,7 +60,9 @@ def check_datatype(given: object, tensor: TensorSpec) -> None:
         )
 
 
-def fitting_shape(given: object, tensor: TensorSpec, max_rank: int) -> tuple[int, ...]:
+def fitting_shape(
+    given: object, tensor: TensorSpec, max_rank: int, max_elements: int = sys.maxsize
+) -> tuple[int, ...]:
     """The shape of a request's input; 400 if it is none, or the model takes another."""
     where = f"input {tensor.name!r}"
     if (
@@ -68,6 +73,9 @@ def fitting_shape(given: object, tensor: TensorSpec, max_rank: int) -> tuple[int
         raise HttpError(400, f"{where}: shape must be a list of whole numbers, at most {max_rank}")
     if not tensor.matches(tuple(given)):
         raise HttpError(400, f"{where}: shape {given} does not fit {shape_json(tensor.shape)}")
+    # An axis of 0 makes any others' product 0, and still numpy has no axis longer than an address.
+    if math.prod(given) > max_elements or any(size > sys.maxsize for size in given):
+        raise HttpError(400, f"{where}: more than {max_elements} elements are not taken")
     return tuple(given)
 
 
