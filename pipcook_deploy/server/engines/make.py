@@ -6,6 +6,7 @@ from pipcook_deploy.artifact import Artifact
 from pipcook_deploy.errors import ServerError
 from pipcook_deploy.server.engines.base import Engine
 from pipcook_deploy.server.engines.litert import LiteRtEngine
+from pipcook_deploy.server.engines.litert_apart import LiteRtApart
 from pipcook_deploy.server.engines.onnx import OnnxEngine
 from pipcook_deploy.server.engines.openvino import OpenVinoEngine
 
@@ -15,10 +16,15 @@ PACKAGES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "litert": "ai_
 
 
 def make_engine(
-    artifact: Artifact, threads: int = 0, streams: int = 1, engine: str | None = None
+    artifact: Artifact,
+    threads: int = 0,
+    streams: int = 1,
+    engine: str | None = None,
+    apart: bool = False,
 ) -> Engine:
     """An engine that computes `streams` requests at once, each on `threads` threads (0: as many as it likes).
 
+    `apart` puts LiteRT into processes of its own: what takes long there would stop the server otherwise.
     Raises `ServerError` for what the engine cannot run, `MissingDependencyError` if it is not installed.
     """
     if artifact.model_format not in ENGINES:
@@ -30,7 +36,7 @@ def make_engine(
     if engine not in ENGINES[artifact.model_format]:
         raise ServerError(f"{engine} does not run {artifact.model_format}")
     if engine == "litert":
-        return LiteRtEngine(artifact, threads)
+        return LiteRtApart(artifact, threads, streams) if apart else LiteRtEngine(artifact, threads)
     if engine == "openvino":
         return OpenVinoEngine(artifact, threads, streams)
     return OnnxEngine(artifact, threads)

@@ -30,8 +30,9 @@ from pipcook_deploy.server.served import Candidate, ServedModel
 
 MARGIN = 1.1
 BUDGET = 4.0  # seconds; what has not been tried by then is not
-ALONE, TOGETHER = 0.04, 0.06  # seconds for each measurement: they delay the first start
+ALONE, TOGETHER = 0.02, 0.03  # seconds for each measurement: they delay the first start
 THOROUGH = 4  # times as long where engines are compared
+LIGHT = 32_000_000  # bytes of a file whose engines are all kept until one is chosen
 
 
 @dataclass(frozen=True)
@@ -66,14 +67,32 @@ class Choice:
         return cls(option, seconds, elements, data["batch"], str(data["why"]))
 
 
-@dataclass(frozen=True)
+@dataclass
 class Trial:
-    """What was measured of an option: seconds of one request alone, and requests a second."""
+    """What was measured of an option: seconds of one request alone, and requests a second; the best of each.
+
+    `engine` is kept where memory allows.
+    """
 
     option: Option
-    seconds: float
-    rate: float
-    elements: int
+    engine: Engine | None
+    inputs: Tensors
+    seconds: float = float("inf")
+    rate: float = 0.0
+
+    @property
+    def tiny(self) -> bool:
+        """Whether it is run in the event loop's own thread."""
+        return self.seconds < INLINE_SECONDS
+
+    def measure(self, engine: Engine, times: float) -> None:
+        """Measure once more."""
+        self.seconds = min(self.seconds, alone(engine, self.inputs, ALONE * times))
+        if self.tiny or self.option.streams == 1:
+            self.rate = 1 / self.seconds
+        else:
+            streams = self.option.streams
+            self.rate = max(self.rate, together(engine, self.inputs, streams, TOGETHER * times))
 
     def __str__(self) -> str:
         return f"{self.option}: {self.seconds * 1e3:.3g} ms, {self.rate:.0f}/s"
@@ -81,12 +100,11 @@ class Trial:
 
 @dataclass
 class Trials:
-    """Tries options one after the other. `engines` are kept while there are few of them."""
+    """Tries options one after the other, and twice those whose engines can be kept: others use this machine too."""
 
     served: ServedModel
-    thorough: bool
+    times: float
     done: list[Trial] = field(default_factory=list)
-    engines: dict[Option, Engine] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
 
     def try_engine(self, options: list[Option], end: float) -> None:
@@ -106,22 +124,31 @@ class Trials:
                 self.refused.append(f"{option}: answers with other bits")
                 continue
             reference = reference or answer
-            self._measure(option, engine, inputs)
+            light = candidate.artifact.file.stat().st_size <= LIGHT or self.times == 1
+            trial = Trial(option, engine if light else None, inputs)
+            trial.measure(engine, self.times)
+            if self._settled(trial):
+                break
 
-    def _measure(self, option: Option, engine: Engine, inputs: Tensors) -> None:
-        times = THOROUGH if self.thorough else 1
-        seconds = alone(engine, inputs, ALONE * times)
-        tiny = seconds < INLINE_SECONDS
-        if tiny and option.threads == 1:
-            option = replace(option, streams=1)
+    def _settled(self, trial: Trial) -> bool:
+        """Take the trial in; True if no other option of its engine has to be tried."""
+        option = trial.option
+        if option.only_tiny and not trial.tiny:
+            return False  # it would stop the server
+        if trial.tiny and (option.threads == 1 or option.only_tiny):
+            trial.option = replace(option, streams=1)
             same = (option.engine, option.format)
             self.done = [t for t in self.done if (t.option.engine, t.option.format) != same]
-        rate = 1 / seconds
-        if option.streams > 1 and not tiny:
-            rate = together(engine, inputs, option.streams, TOGETHER * times)
-        self.done.append(Trial(option, seconds, rate, elements(inputs)))
-        if not self.thorough:
-            self.engines[option] = engine
+            self.done.append(trial)
+            return True
+        self.done.append(trial)
+        return False
+
+    def once_more(self, end: float) -> None:
+        """A second round, if there is something to compare."""
+        for trial in self.done if len(self.done) > 1 else ():
+            if trial.engine is not None and perf_counter() < end:
+                trial.measure(trial.engine, self.times)
 
 
 def choose(served: ServedModel, options: list[list[Option]]) -> tuple[Choice, Engine]:
@@ -129,7 +156,7 @@ def choose(served: ServedModel, options: list[list[Option]]) -> tuple[Choice, En
 
     Raises `ServerError` if none can answer for the model.
     """
-    trials = Trials(served, thorough=len(options) > 1)
+    trials = Trials(served, THOROUGH if len(options) > 1 else 1)
     errors: list[ServerError | MissingDependencyError] = []
     end = perf_counter() + BUDGET
     for group in options:
@@ -140,6 +167,7 @@ def choose(served: ServedModel, options: list[list[Option]]) -> tuple[Choice, En
         except (ServerError, MissingDependencyError) as error:
             errors.append(error)
             trials.refused.append(f"{group[0].engine}: {error.message}")
+    trials.once_more(end)
     if trials.done:
         return _decided(trials, fastest(trials.done))
     if errors:
@@ -165,11 +193,13 @@ def opened(served: ServedModel, option: Option) -> Engine:
 
 def _decided(trials: Trials, best: Trial) -> tuple[Choice, Engine]:
     served, option = trials.served, best.option
-    engine = trials.engines.get(option) or opened(served, option)
+    engine = best.engine or opened(served, option)
     candidate: Candidate = next(c for c in served.candidates if c.artifact.format == option.format)
     gain: BatchGain = "little"
     if best.seconds > HANDOVER:
         gain = batch_gain(engine, candidate, best.seconds)
     others = [str(trial) for trial in trials.done if trial is not best] + trials.refused
     why = str(best) + (f"; tried beside {', '.join(others)}" if others else "")
-    return Choice(option, best.seconds, best.elements, gain, f"{why}; batches: {gain}"), engine
+    return Choice(
+        option, best.seconds, elements(best.inputs), gain, f"{why}; batches: {gain}"
+    ), engine

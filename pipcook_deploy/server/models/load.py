@@ -1,6 +1,7 @@
 """Makes a model ready: how it is best run on this machine, engine, warm-up, golden samples."""
 
 from contextlib import suppress
+from dataclasses import replace
 
 from pipcook_deploy.errors import ServerError
 from pipcook_deploy.server.engines.base import Engine
@@ -65,9 +66,9 @@ def _from_before(
 def _offered(option: Option, group: list[Option]) -> bool:
     """A tiny model is run on one stream whatever was offered."""
     return any(
-        (o.engine, o.format, o.threads) == (option.engine, option.format, option.threads)
-        and option.streams in (1, o.streams)
-        for o in group
+        replace(offered, streams=option.streams) == option
+        and option.streams in (1, offered.streams)
+        for offered in group
     )
 
 

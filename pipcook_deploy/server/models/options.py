@@ -8,42 +8,59 @@ from pipcook_deploy.server.engines.make import ENGINES, installed, make_engine
 from pipcook_deploy.server.served import Candidate, ServedModel
 from pipcook_deploy.server.settings import Settings
 
-ONE_AT_A_TIME = ("litert",)
+HOLDS_THE_LOCK = ("litert",)
 MANY_CORES, GROUP = 8, 4  # from that many cores on, streams of four threads are worth a try too
 
 
 @dataclass(frozen=True)
 class Option:
-    """An artifact format in an engine: `streams` requests at once, each on `threads` threads."""
+    """An artifact format in an engine: `streams` requests at once, each on `threads` threads.
+
+    `apart`: in processes of its own. `only_tiny`: stops the server while it computes, so it has to be short.
+    """
 
     engine: str
     format: str
     threads: int
     streams: int
+    apart: bool = False
+
+    @property
+    def only_tiny(self) -> bool:
+        """Whether the engine holds the interpreter lock."""
+        return self.engine in HOLDS_THE_LOCK and not self.apart
 
     def __str__(self) -> str:
         streams = "1 stream" if self.streams == 1 else f"{self.streams} streams"
-        return f"{self.engine} ({self.format}), {streams} x {_threads(self.threads)}"
+        apart = ", in processes of its own" if self.apart else ""
+        return f"{self.engine} ({self.format}), {streams} x {_threads(self.threads)}{apart}"
 
     def open(self, served: ServedModel) -> tuple[Engine, Candidate]:
         """The engine, loaded, and what it runs. Raises `ServerError`."""
         candidate = next(c for c in served.candidates if c.artifact.format == self.format)
-        engine = make_engine(candidate.artifact, self.threads, self.streams, self.engine)
+        engine = make_engine(
+            candidate.artifact, self.threads, self.streams, self.engine, self.apart
+        )
         return engine, candidate
 
 
 def possible(served: ServedModel, settings: Settings, cores: int) -> list[list[Option]]:
-    """The options that the settings leave, grouped by engine; the first of a group uses all cores for one request.
+    """The options that the settings leave, grouped by engine; the first of a group is the one that the others must agree with.
 
     Raises `ServerError` or `MissingDependencyError` if there are none.
     """
     return [
-        [
-            Option(engine, candidate.artifact.format, threads, streams)
-            for threads, streams in _shapes(settings, cores, engine in ONE_AT_A_TIME)
-        ]
+        _group(engine, candidate.artifact.format, _shapes(settings, cores))
         for engine, candidate in _engines(served, settings.engine)
     ]
+
+
+def _group(engine: str, format: str, shapes: list[tuple[int, int]]) -> list[Option]:
+    if engine not in HOLDS_THE_LOCK:
+        return [Option(engine, format, threads, streams) for threads, streams in shapes]
+    fewest = min(threads for threads, _ in shapes)
+    inside = Option(engine, format, fewest, 1)
+    return [inside, *(Option(engine, format, *shape, apart=True) for shape in shapes)]
 
 
 def _engines(served: ServedModel, wanted: str) -> list[tuple[str, Candidate]]:
@@ -74,11 +91,9 @@ def _engines(served: ServedModel, wanted: str) -> list[tuple[str, Candidate]]:
     )
 
 
-def _shapes(settings: Settings, cores: int, single: bool) -> list[tuple[int, int]]:
+def _shapes(settings: Settings, cores: int) -> list[tuple[int, int]]:
     """Threads and streams that make sense on `cores` cores."""
     threads, streams = settings.threads, settings.streams
-    if single:
-        streams = 1
     if threads and streams:
         return [(threads, streams)]
     if threads:
