@@ -43,6 +43,7 @@ def sensors(folder):
         ],
         columns,
         [c | {"name": out} for c in columns for out in names[c["name"]]],
+        signatures={"tags": {"inputs": columns, "outputs": [tensor("tag_text", "string", None)]}},
     )
 
 

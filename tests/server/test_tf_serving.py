@@ -121,6 +121,12 @@ def test_several_inputs_and_outputs(sensors):
     assert answer.json()["predictions"][0]["tag_text"] == "grün"
 
 
+def test_a_signature_with_fewer_outputs(sensors):
+    body = {"instances": ROWS, "signature_name": "tags"}
+    for path in ("/v1/models/sensors:predict", "/invocations"):
+        assert sensors.post(path, json=body).json() == {"predictions": ["foo", "bar"]}
+
+
 def test_context_is_of_every_example(sensors):
     body = {
         "context": {"tag": "all"},

@@ -56,7 +56,7 @@ async def read(
         return await context.compute(lambda: _read(body, found, tokens, slow))
     if not found.spec.preprocessing:
         return _read(body, found, tokens, slow)
-    plain = _plain(body, found)
+    plain = read_plain(body, found)
     return plain or await parse(context, body, found, slow, tokens)
 
 
@@ -171,10 +171,11 @@ def wanted_outputs(spec: ModelSpec, signature: object) -> tuple[TensorSpec, ...]
 
 
 def _read(body: bytes, found: LoadedModel, tokens: bool, slow: Reader) -> Asked:
-    return _plain(body, found) or _slowly(body, found, tokens, slow)
+    return read_plain(body, found) or _slowly(body, found, tokens, slow)
 
 
-def _plain(body: bytes, found: LoadedModel) -> Asked | None:
+def read_plain(body: bytes, found: LoadedModel) -> Asked | None:
+    """`instances` or `inputs` of plain numbers; None for anything else."""
     plain = fast_instances.read(body, found.spec.inputs)
     if plain is None:
         return None

@@ -8,12 +8,14 @@ from importlib.metadata import version as package_version
 from typing import Any
 
 from pipcook_deploy.server.app import Context, Routes
-from pipcook_deploy.server.http import Answer, Request, json_answer
+from pipcook_deploy.server.http import JSON, Answer, Request, json_answer
+from pipcook_deploy.server.models.loaded import LoadedModel
 from pipcook_deploy.server.protocols import instances
 from pipcook_deploy.server.protocols.instances import Asked
 from pipcook_deploy.server.protocols.mlflow_answer import accepted, write
 from pipcook_deploy.server.protocols.mlflow_input import Body, is_image, read_body
 from pipcook_deploy.server.protocols.oip_answer import answer_of
+from pipcook_deploy.server.protocols.oip_head import Message
 from pipcook_deploy.server.protocols.oip_message import parsed, read_message
 from pipcook_deploy.server.protocols.task_input import options
 from pipcook_deploy.server.tensors import nonfinite
@@ -35,16 +37,21 @@ async def invoke(
 ) -> Answer:
     """Answer `body`, which is `media`, by the model of that name or the default one."""
     found = request.model = context.registry.resolve(name)
-    if b'"datatype"' in body and _is_oip(media, body):
-        message = read_message(body, "", found, context.settings)
-        return answer_of(found, message, await found.infer(message.inputs, request.call))
+    small_json = media in ("", JSON) and len(body) <= instances.IN_LOOP
+    asked = instances.read_plain(body, found) if small_json else None
+    if asked is None and media in ("", JSON) and b'"datatype"' in body:
+        message = await context.compute(lambda: _oip_message(context, found, body))
+        if message is not None:
+            return answer_of(found, message, await found.infer(message.inputs, request.call))
     form, tokens = accepted(request.header("accept")), nonfinite.wanted(request)
-    asked = await read_body(
-        context, Body(media, request.header("content-type"), body), found, tokens
-    )
+    if asked is None:
+        whole = Body(media, request.header("content-type"), body)
+        asked = await read_body(context, whole, found, tokens)
     top = _top(request, asked, media)
-    instances.wanted_outputs(found.spec, asked.rest.get("signature_name"))
+    wanted = instances.wanted_outputs(found.spec, asked.rest.get("signature_name"))
     outcome = await instances.run(context, request, found, asked)
+    if not top and wanted is not found.spec.outputs:
+        outcome.outputs = {tensor.name: outcome.outputs[tensor.name] for tensor in wanted}
     answer = await write(context, found, asked, outcome, form, top, tokens)
     attributes = request.header(ATTRIBUTES)
     headers = {ATTRIBUTES: attributes} if attributes else {}
@@ -67,13 +74,14 @@ def error(status: int, reason: str) -> Answer:
     return json_answer({"error_code": code, "message": reason}, status)
 
 
-def _is_oip(media: str, body: bytes) -> bool:
-    if media not in ("", "application/json"):
-        return False
+def _oip_message(context: Context, found: LoadedModel, body: bytes) -> Message | None:
+    """The body as a message of the Open Inference Protocol; None if its inputs are no such tensors."""
     inputs = parsed(body).get("inputs")
-    return isinstance(inputs, list) and all(
+    if not isinstance(inputs, list) or not all(
         isinstance(row, dict) and {"name", "datatype", "shape"} <= row.keys() for row in inputs
-    )
+    ):
+        return None
+    return read_message(body, "", found, context.settings)
 
 
 def _top(request: Request, asked: Asked, media: str) -> int:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -20,6 +21,7 @@ WRITES = (JSON, LINES, CSV)
 ANY = ("*/*", "application/*", "")
 
 
+@lru_cache(256)
 def accepted(accept: str) -> str:
     """The first of the accepted types that can be written; 406 with the list if none can."""
     for part in accept.lower().split(","):

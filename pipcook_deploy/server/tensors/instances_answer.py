@@ -54,11 +54,12 @@ def _cells(table: Any) -> list[list[Any]]:
 
 def writable(name: str, value: Any) -> Any:
     """What orjson writes of an array: numbers as they are, texts as nested lists."""
-    if not _is_text(value):
-        if value.dtype.name == "bfloat16":
-            value = value.astype(np.float32)
-        if value.dtype.kind not in "biuf":
+    kind = value.dtype.kind
+    if kind not in "biufOUS":
+        if value.dtype.name != "bfloat16":  # a name takes numpy longer than all else here
             raise HttpError(400, f"output {name!r}: {value.dtype.name} has no JSON form")
+        value, kind = value.astype(np.float32), "f"
+    if kind in "biuf":
         return np.ascontiguousarray(value) if value.ndim else value[()]
     encode = _base64 if name.endswith("_bytes") else text_of
     return _nested([encode(item) for item in value.reshape(-1).tolist()], value.shape)
