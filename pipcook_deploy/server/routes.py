@@ -10,6 +10,7 @@ from pipcook_deploy.server.app import Context, Handler, Routes
 from pipcook_deploy.server.errors import HttpError
 from pipcook_deploy.server.http import Answer, Request
 from pipcook_deploy.server.observe import prometheus
+from pipcook_deploy.server.openapi.route import with_document
 from pipcook_deploy.server.protocols import (
     clouds,
     mlflow,
@@ -41,6 +42,7 @@ WORDING: list[tuple[str, ErrorBody]] = [
     ("/v2", oip.error),
     ("/v1", tf_serving.error),
     ("/invocations", mlflow.error),
+    ("/invoke", mlflow.error),
     ("/score", mlflow.error),
 ]
 
@@ -52,8 +54,9 @@ class Router:
         self._exact: dict[str, dict[str, Handler]] = {}
         self._patterns: list[tuple[re.Pattern[str], dict[str, Handler]]] = []
         self._found: dict[str, tuple[dict[str, Handler], dict[str, Any]]] = {}
+        self.routes = with_document(routes, self.error_body)
         by_path: dict[str, dict[str, Handler]] = {}
-        for method, path, handler in routes:
+        for method, path, handler in self.routes:
             by_path.setdefault(path, {})[method] = handler
         for path, methods in by_path.items():
             if "{" in path:

@@ -1,177 +1,133 @@
-// The page of the prediction server: an image or a text in, the best five classes out.
+// The page of the prediction server: chooses the model, shows how to ask it, and what it answers.
+import { clear, fail, make, show } from "./page-answers.js";
+import { listenForImages, listenForTensors, listenForTexts, setUpRow, stopCamera, template } from "./page-inputs.js";
+import { KeyNeeded, ask, useKey } from "./page-server.js";
+
 const TOP = 5;
+const LABELS = { image: "Image", text: "Text", numbers: "Row", row: "Row" };
 const get = (id) => document.getElementById(id);
 let latest = 0; // answers that come after a newer question are dropped
-let stream = null;
-let previewUrl = null;
+let models = [];
+let chosen = null; // {model, path: below which it answers}
 
-function show(id, visible) {
-  get(id).hidden = !visible;
+async function send(request) {
+  const tensors = mode() === "tensors";
+  const path = tensors ? `v2/${chosen.path}/infer` : `${chosen.path}/predict?top=${TOP}`;
+  await answer(path, request);
 }
 
-function fail(message) {
-  get("error").textContent = message;
-  show("error", true);
-  get("bars").replaceChildren();
-  get("latency").textContent = "";
-}
-
-function bar({ category, score }, width, shares) {
-  const row = document.createElement("li");
-  const fill = document.createElement("div");
-  fill.className = "fill";
-  fill.style.width = `${width}%`;
-  const label = document.createElement("span");
-  label.textContent = category;
-  const value = document.createElement("span");
-  value.textContent = score === null ? "not a number" : shares ? `${(score * 100).toFixed(1)} %` : score.toPrecision(4);
-  row.append(fill, label, value);
-  return row;
-}
-
-// Scores are the model's own values: they are shown as per cent only if all of them lie in [0, 1].
-function bars(top) {
-  const scores = top.map(({ score }) => score ?? 0);
-  const shares = scores.every((score) => score >= 0 && score <= 1);
-  const low = shares ? 0 : Math.min(0, ...scores);
-  const range = shares ? 1 : Math.max(...scores) - low || 1;
-  get("bars").replaceChildren(...top.map((row, i) => bar(row, ((scores[i] - low) / range) * 100, shares)));
-}
-
-async function ask(url, options) {
+async function answer(path, { body, headers, command }) {
   const mine = ++latest;
-  const start = performance.now();
   get("answer").setAttribute("aria-busy", "true");
+  const url = new URL(path, document.baseURI).href.replaceAll("'", "%27");
+  get("command").textContent = `curl ${command} '${url}'`;
   try {
-    const response = await fetch(url, options);
-    const answer = await response.json();
+    const given = await ask(path, { method: "POST", body, headers });
     if (mine !== latest) return;
-    if (!answer.success) throw new Error(answer.message);
-    show("error", false);
-    bars(answer.data[0].top);
-    get("latency").textContent = `${(performance.now() - start).toFixed(0)} ms, there and back`;
+    show(given, chosen.model.gives, models.length > 1);
   } catch (error) {
-    if (mine === latest) {
-      fail(error instanceof TypeError ? "The server does not answer. Is it still running?" : error.message);
-    }
-  } finally {
-    if (mine === latest) get("answer").removeAttribute("aria-busy");
+    if (mine !== latest) return;
+    fail(error.message);
+    if (error instanceof KeyNeeded) get("key-form").hidden = false;
   }
+  get("terminal").hidden = false;
+  get("answer").removeAttribute("aria-busy");
 }
 
-function sendImage(blob) {
-  if (previewUrl) URL.revokeObjectURL(previewUrl);
-  previewUrl = URL.createObjectURL(blob);
-  get("preview").src = previewUrl;
-  show("preview", true);
-  show("invite", false);
-  const form = new FormData();
-  form.append("image", blob, blob.name ?? "camera.png");
-  return ask(`predict?top=${TOP}`, { method: "POST", body: form });
+function mode() {
+  return chosen.model.takes ? document.querySelector("[name=mode]:checked").value : "tensors";
 }
 
-function stopCamera() {
-  stream?.getTracks().forEach((track) => track.stop());
-  stream = null;
-  show("video", false);
-  show("shoot", false);
-  show("camera", true);
+function showMode() {
+  const takes = mode() === "tensors" ? "" : chosen.model.takes;
+  get("image-input").hidden = takes !== "image";
+  get("text-input").hidden = takes !== "text";
+  get("row-input").hidden = takes !== "row" && takes !== "numbers";
+  get("tensor-input").hidden = takes !== "";
+  if (takes !== "image") stopCamera();
 }
 
-async function startCamera() {
-  try {
-    stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
-  } catch (error) {
-    fail(`The camera cannot be used: ${error.message}`);
-    return;
-  }
-  const video = get("video");
-  video.srcObject = stream;
-  show("preview", false);
-  show("invite", false);
-  show("video", true);
-  show("camera", false);
-  show("shoot", true);
-  await video.play();
-  get("shoot").focus();
+function choose(model, path) {
+  latest++; // what is still on its way is another model's answer
+  chosen = { model, path };
+  document.title = model.name;
+  get("name").textContent = model.name;
+  get("about").textContent = model.description ?? "";
+  const facts = [model.task.replaceAll("-", " "), `version ${model.version}`];
+  if (model.classes) facts.push(`${model.classes} classes`);
+  facts.push(model.engine);
+  get("facts").replaceChildren(...facts.map((fact) => make("li", "", fact)));
+  get("modes").hidden = !model.takes;
+  get("sample-mode").textContent = LABELS[model.takes] ?? "";
+  document.querySelector("[name=mode][value=sample]").checked = true;
+  get("picture").hidden = true;
+  get("invite").hidden = false;
+  get("terminal").hidden = true;
+  if (model.takes === "row" || model.takes === "numbers") setUpRow(model.inputs, send);
+  setUpTensors(model);
+  clear();
+  showMode();
 }
 
-function shoot() {
-  const video = get("video");
-  const canvas = document.createElement("canvas");
-  canvas.width = video.videoWidth;
-  canvas.height = video.videoHeight;
-  canvas.getContext("2d").drawImage(video, 0, 0);
-  canvas.toBlob((blob) => blob && sendImage(blob), "image/png"); // lossless: no JPEG in between
-  stopCamera();
-  get("camera").focus();
+function setUpTensors(model) {
+  const rows = model.inputs.map(({ name, dtype, shape }) => `${name}: ${dtype} [${shape.map((size) => size ?? "any").join(", ")}]`);
+  const known = model.takes ? "" : "The model does not say how an image or a text becomes its input: it takes tensors. ";
+  const large = model.template ? "" : "They are too large for an example. ";
+  get("nothing").textContent = `${known}${large}Inputs: ${rows.join("; ")}`;
+  get("nothing").hidden = false;
+  const text = model.template ? template(model.template) : '{"inputs": []}';
+  get("tensors").value = text;
+  get("reset").onclick = () => {
+    get("tensors").value = text;
+    get("tensors").focus();
+  };
 }
 
-function takeFile(files) {
-  const [file] = files ?? [];
-  if (!file) return;
-  stopCamera();
-  sendImage(file);
-}
-
-function setUpImage() {
-  show("image-input", true);
-  const drop = get("drop");
-  for (const name of ["dragenter", "dragover"]) {
-    document.addEventListener(name, (event) => {
-      event.preventDefault();
-      drop.classList.add("over");
-    });
-  }
-  document.addEventListener("dragleave", (event) => {
-    if (!event.relatedTarget) drop.classList.remove("over");
-  });
-  document.addEventListener("drop", (event) => {
-    event.preventDefault();
-    drop.classList.remove("over");
-    takeFile(event.dataTransfer.files);
-  });
-  document.addEventListener("paste", (event) => takeFile(event.clipboardData.files));
-  get("choose").addEventListener("click", () => get("file").click());
-  get("file").addEventListener("change", (event) => {
-    takeFile(event.target.files);
-    event.target.value = "";
-  });
-  if (navigator.mediaDevices?.getUserMedia) {
-    get("camera").addEventListener("click", startCamera);
-    get("shoot").addEventListener("click", shoot);
-  } else show("camera", false); // browsers offer the camera on localhost and https only
-}
-
-function setUpText(takes) {
-  show("text-input", true);
-  if (takes === "numbers") {
-    get("text-label").textContent = "Numbers, as JSON: [1, 2.5, …]";
-  }
-  get("text-input").addEventListener("submit", (event) => {
-    event.preventDefault();
-    const query = new URLSearchParams({ top: TOP, input: get("text").value });
-    ask(`predict?${query}`);
-  });
-  get("text").addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) get("text-input").requestSubmit();
+// A model by itself follows its current version and its split; each version can be chosen as well.
+function choices() {
+  const at = (model, rest = "") => `models/${encodeURIComponent(model.name)}${rest}`;
+  return models.flatMap((model) => {
+    const alone = models.filter(({ name }) => name === model.name).length === 1;
+    const version = at(model, `/versions/${encodeURIComponent(model.version)}`);
+    const labels = model.version_labels.length ? ` (${model.version_labels.join(", ")})` : "";
+    const rows = model.current ? [{ model, path: at(model), text: alone ? model.name : `${model.name}, current` }] : [];
+    if (!alone) rows.push({ model, path: version, text: `${model.name}, version ${model.version}${labels}` });
+    return rows;
   });
 }
 
 async function start() {
-  const about = await (await fetch("page.json")).json();
-  document.title = about.name;
-  get("name").textContent = about.name;
-  const classes = about.classes ? `, ${about.classes} classes` : "";
-  get("about").textContent = about.description ?? `${about.task}${classes}, version ${about.version}`;
-  if (about.takes === "image") setUpImage();
-  else if (about.takes) setUpText(about.takes);
-  else {
-    get("nothing").textContent =
-      "This model says nothing about how its input is made from an image or a text. " +
-      `It answers tensors at /v2/models/${about.name}/infer.`;
-    show("nothing", true);
+  const { value: about } = await ask("page.json");
+  models = about.models;
+  const rows = choices();
+  const select = get("model");
+  select.replaceChildren(...rows.map(({ text }) => make("option", "", text)));
+  get("choice").hidden = rows.length < 2;
+  const first = Math.max(0, rows.findIndex(({ model }) => model.name === about.name && model.current));
+  select.selectedIndex = first;
+  select.onchange = () => choose(rows[select.selectedIndex].model, rows[select.selectedIndex].path);
+  choose(rows[first].model, rows[first].path);
+}
+
+async function begin() {
+  try {
+    await start();
+    get("key-form").hidden = true;
+  } catch (error) {
+    if (error instanceof KeyNeeded) get("key-form").hidden = false;
+    fail(error instanceof KeyNeeded ? error.message : `The page could not start: ${error.message}`);
   }
 }
 
-start().catch((error) => fail(`The page could not start: ${error.message}`));
+listenForImages(send);
+listenForTexts(send);
+listenForTensors(send);
+document.querySelectorAll("[name=mode]").forEach((radio) => radio.addEventListener("change", showMode));
+get("key-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  useKey(get("key").value);
+  clear();
+  if (chosen) get("key-form").hidden = true;
+  else begin();
+});
+begin();

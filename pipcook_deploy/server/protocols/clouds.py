@@ -5,6 +5,7 @@ list of {"id", "category", "score"}. Function Compute sends events as applicatio
 """
 
 from collections.abc import Mapping
+from functools import wraps
 from typing import Any
 
 from pipcook_deploy.errors import UsageError
@@ -103,6 +104,7 @@ def _read(document: dict[str, Any], found: LoadedModel, finite: bool) -> Asked:
 
 
 def _beside(other: Handler) -> Handler:
+    @wraps(other)
     async def either(context: Context, request: Request) -> Answer:
         if request.media_type in ("", JSON):
             return await predict(context, request)

@@ -13,8 +13,17 @@ from urllib.parse import quote
 from pipcook_deploy.server.app import Context, Routes
 from pipcook_deploy.server.http import Answer, Request, json_answer
 from pipcook_deploy.server.models.loaded import LoadedModel
+from pipcook_deploy.server.openapi.describe import BYTES, JSON, Parameter, describe
 from pipcook_deploy.server.protocols.task_answer import worded
-from pipcook_deploy.server.protocols.task_input import Options, options, read_body, read_query
+from pipcook_deploy.server.protocols.task_input import (
+    MAX_TOP,
+    MULTIPART,
+    THRESHOLD,
+    Options,
+    options,
+    read_body,
+    read_query,
+)
 
 IN_LOOP = 4096  # elements of an answer that are worth no other thread
 
@@ -85,3 +94,49 @@ PATHS = (
 ROUTES: Routes = [
     row for path in PATHS for row in (("POST", path, predict), ("GET", path, predict_query))
 ]
+
+_SHARED = (
+    Parameter(
+        "top",
+        {"type": "integer", "minimum": 1, "maximum": MAX_TOP},
+        "Also the best classes of all, best first; of boxes, no more than these.",
+        example=5,
+    ),
+    Parameter(
+        "threshold",
+        {"type": "number", "minimum": 0, "maximum": 1, "default": THRESHOLD},
+        "Boxes scored below it are left out.",
+    ),
+)
+describe(
+    predict,
+    "Ask a model about images, texts or rows",
+    tag="Predict",
+    description="Send a file in the field `image` of a form (Pipcook 2's way), the file itself, a text, or JSON. "
+    "The answer fits the model's task: labels, boxes, or outputs by name.",
+    takes={
+        JSON: "Sample",
+        MULTIPART: "Images",
+        "image/*": BYTES,
+        "text/plain": {"type": "string"},
+    },
+    gives={JSON: "Answers"},
+    examples={JSON: "predict"},
+    parameters=_SHARED,
+)
+describe(
+    predict_query,
+    "Ask a model about texts, numbers or rows",
+    tag="Predict",
+    gives={JSON: "Answers"},
+    parameters=(
+        Parameter(
+            "input",
+            {"type": "array", "items": {"type": "string"}, "minItems": 1},
+            "A text; numbers and rows are written as JSON. May be repeated.",
+            required=True,
+            example=["some words"],
+        ),
+        *_SHARED,
+    ),
+)

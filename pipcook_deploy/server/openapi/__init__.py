@@ -1,0 +1,1 @@
+"""The OpenAPI document: made from the routing table and what stands beside its rows."""
