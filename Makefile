@@ -19,13 +19,15 @@ DATA := dist/data
 STAMP := $(VENV)/.pipcook-deploy-ready
 NODE_STAMP := $(VENV)/.pipcook-deploy-node-ready
 REFERENCE_STAMP := $(VENV)/.pipcook-deploy-reference-ready
+CLIENTS := tests/server/clients/requirements.txt
+CLIENTS_STAMP := $(VENV)/clients/.complete
 
 # TensorFlow reads these when it is loaded: exact kernels, no GPU, no chatter.
 export TF_ENABLE_ONEDNN_OPTS = 0
 export TF_CPP_MIN_LOG_LEVEL = 3
 export CUDA_VISIBLE_DEVICES = -1
 
-.PHONY: setup node demo test test-unit test-reference lint bench bench-compression bench-int8 bench-serving data matrix clean
+.PHONY: setup node clients demo test test-unit test-reference lint bench bench-compression bench-int8 bench-serving data matrix clean
 
 setup: node $(STAMP) $(NODE_STAMP)
 
@@ -51,10 +53,18 @@ $(REFERENCE_STAMP): $(STAMP)
 	$(BIN)/pipcook-deploy setup tensorflowjs
 	@touch $@
 
+# tritonclient and kserve for the conformance tests: their caps keep them out of the environment itself.
+$(CLIENTS_STAMP): $(CLIENTS) | $(STAMP)
+	$(BIN)/python -m venv --clear $(VENV)/clients
+	$(VENV)/clients/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps -r $(CLIENTS)
+	@touch $@
+
+clients: $(CLIENTS_STAMP)
+
 demo: setup
 	@$(BIN)/python examples/fashion-mnist/demo.py $(if $(ONCE),--once)
 
-test: setup
+test: setup $(CLIENTS_STAMP)
 	$(BIN)/python -m pytest -m 'not reference' $(PYTEST)
 
 test-unit: $(STAMP)
