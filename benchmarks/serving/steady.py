@@ -9,6 +9,7 @@ from serving.bodies import Request
 from serving.debian import UnavailableError
 from serving.load import pace, saturate
 from serving.models import Served, model
+from serving.peer import listed
 from serving.process import Server
 from serving.scenario import Plan, Result, median
 from serving.table import Bar, at_most, columns, failed, unmeasured
@@ -70,6 +71,11 @@ def tail(plan: Plan) -> Result:
             )
         )
         result.bars.append(at_most(what, median(ratios), TAIL, "x p50"))
+        if "floor" in found[0]:
+            floor = f"{median([each['floor'] for each in found]):.2f} x p50"
+            result.bars.append(
+                Bar(f"{case.name}: granian's hello at that rate", floor, "told only")
+            )
     result.lines.append(columns([*rows, *failed(result.failed, len(rows[0]))]))
     return result
 
@@ -83,10 +89,22 @@ def one_tail(plan: Plan, case: Case, number: int) -> dict[str, Any]:
         seconds = max(plan.seconds, SAMPLES / rate)
         found = pace(case.request, server.port, rate, seconds, plan.connections)
     p50, p99 = latency(found, "p50"), latency(found, "p99")
-    return {
+    figures = {
         "saturation": saturation, "rate": rate, "p50": p50, "p99": p99, "ratio": p99 / p50,
         "pace": found,
     }  # fmt: skip
+    if case.name == CASES["mlp"]:
+        figures["floor"] = hello_tail(plan, case, rate)
+    return figures
+
+
+def hello_tail(plan: Plan, case: Case, rate: float) -> float:
+    """p99 in p50s of a server that computes nothing: what this machine and the generator add by themselves."""
+    hello = listed()[1]["granian"]
+    with hello.running(case.served.onnx, case.request, lambda answer: "", ours.LOGS) as server:
+        saturate(case.request, server.port, WARM_SECONDS, plan.connections)
+        found = pace(case.request, server.port, rate, plan.seconds, plan.connections)
+    return latency(found, "p99") / latency(found, "p50")
 
 
 def overload(plan: Plan) -> Result:
