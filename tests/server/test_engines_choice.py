@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from pipcook_deploy.errors import MissingDependencyError, ServerError
-from pipcook_deploy.server.models import choice_cache, load as load_module
+from pipcook_deploy.server.models import choice_cache
+from pipcook_deploy.server.models import load as load_module
 from pipcook_deploy.server.models.choose import Choice, Trial, Trials, choose, fastest
 from pipcook_deploy.server.models.load import load, plan
 from pipcook_deploy.server.models.measure import batch_gain, equal

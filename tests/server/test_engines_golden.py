@@ -73,7 +73,7 @@ def test_agreement_counts_all_samples_if_the_first_do_not_agree(model, tmp_path,
     may = with_golden(model, tmp_path / "9", recorded, inputs, agreement=0.9, tie=0)
     load(may, Settings())
     strict = with_golden(model, tmp_path / "95", recorded, inputs, agreement=0.95, tie=0)
-    with pytest.raises(ServerError, match="agrees on 90.6%"):
+    with pytest.raises(ServerError, match=r"agrees on 90\.6%"):
         load(strict, Settings())
 
 

@@ -20,6 +20,7 @@ PAYS = 0.7  # of the time alone, a sample, is what a batch must get down to
 HANDOVER = 0.0002  # what a batch must spare a sample: less than that, and queueing costs more
 BatchGain = Literal["pays", "little", "changes bits", "not tried", "impossible"]
 BATCH_GAINS: tuple[str, ...] = get_args(BatchGain)
+LASTING = 0.002  # seconds of a sample beside which making ready for another shape is little
 SLOWEST = 0.1  # seconds of one sample: batches of slower models are not tried, that takes too long
 
 
@@ -56,10 +57,11 @@ def batch_gain(engine: Engine, candidate: Candidate, seconds: float) -> BatchGai
         return "impossible"
     if seconds > SLOWEST:
         return "not tried"
-    many = samples(candidate, SIZES[-1])
     try:
-        gain = _gain(engine, _first(many, BATCH), seconds)
-        return "changes bits" if gain == "pays" and not same_bits(engine, many) else gain
+        gain = _gain(engine, samples(candidate, BATCH), seconds)
+        if gain == "pays" and not same_bits(engine, samples(candidate, SIZES[-1])):
+            return "changes bits"
+        return gain
     except InferenceError:
         return "impossible"
 
@@ -92,7 +94,8 @@ def _gain(engine: Engine, many: Tensors, seconds: float) -> BatchGain:
     outputs = engine.run(many)
     if any(value.ndim == 0 or len(value) != BATCH for value in outputs.values()):
         return "impossible"
-    if (perf_counter() - start) / BATCH > 2 * seconds:
+    # The first batch takes longer than later ones, but not that much longer.
+    if (perf_counter() - start) / BATCH > (1.2 if seconds > LASTING else 2) * seconds:
         return "little"
     each = alone(engine, many, min(0.05, 3 * BATCH * seconds)) / BATCH
     return "pays" if each < seconds * PAYS and seconds - each > HANDOVER else "little"
