@@ -17,6 +17,7 @@ from pipcook_deploy.server.call import Call, ExpiredError, GoneError
 from pipcook_deploy.server.engines.base import Engine
 from pipcook_deploy.server.errors import OverloadedError
 from pipcook_deploy.server.models.batches import Batch, Item, joined, split_rows
+from pipcook_deploy.server.models.gather import Gatherer
 from pipcook_deploy.server.observe.metrics import ModelMetrics
 from pipcook_deploy.server.settings import Settings
 
@@ -28,7 +29,7 @@ class Plan:
     """How one model is run best on this machine, found by measuring it.
 
     Requests of up to `inline_elements` input elements run in the event loop; 0: none. `seconds` is what one
-    sample takes. `max_batch` above 1: that many samples are computed together.
+    sample takes. `max_batch` above 1: so many samples are computed together, in the loop and out of it.
     """
 
     seconds: float = 0.0
@@ -54,6 +55,7 @@ class Lane:
         self._threads: list[threading.Thread] = []
         self._closed = False
         self._crowded = False
+        self._gatherer = Gatherer(engine, plan.max_batch, metrics) if plan.max_batch > 1 else None
 
     @property
     def depth(self) -> int:
@@ -84,6 +86,8 @@ class Lane:
         """
         count = elements(inputs)
         if self.plan.inline_elements >= count:
+            if self._gatherer is not None:
+                return await self._gatherer.run(inputs)
             start = perf_counter()
             outputs = self.engine.run(inputs)
             self._metrics.inline(count, perf_counter() - start)
@@ -107,13 +111,13 @@ class Lane:
                 stop_watching()
         return outputs
 
-    def close(self) -> None:
+    def close(self, wait: bool = True) -> None:
         """End the threads once nothing waits. A request that comes later starts them again."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
             threads, self._threads = self._threads, []
-        for thread in threads:
+        for thread in threads if wait else ():
             thread.join()
 
     def _start_threads(self) -> None:
@@ -188,9 +192,9 @@ class Lane:
     def _answers(self, live: Batch) -> list[Any]:
         self._metrics.batches.observe(sum(item.rows or 1 for item in live))
         if len(live) > 1:
-            outputs = self._run(joined(live))
+            outputs = self._run(joined([item.inputs for item in live]))
             if not isinstance(outputs, Exception):
-                parts = split_rows(outputs, live)
+                parts = split_rows(outputs, [item.rows for item in live])
                 if parts is not None:
                     return list(parts)
         # One by one, so that a bad request spoils no other's answer.
