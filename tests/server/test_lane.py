@@ -197,3 +197,56 @@ def test_closing_computes_what_waits_and_a_later_request_opens_it_again():
         way.close()
 
     asyncio.run(check())
+
+
+class Counted:
+    """Doubles; remembers how many samples it was given at once."""
+
+    name, platform, threads, concurrent = "counted", "test_test", 1, True
+
+    def __init__(self):
+        self.seen = []
+
+    def run(self, inputs):
+        self.seen.append(len(inputs["x"]))
+        if np.isnan(inputs["x"]).any():
+            raise InferenceError("no number")
+        return {"y": inputs["x"] * 2}
+
+
+def gathered(*requests):
+    """What the requests get that arrive in one turn of the loop, and the batches that were made of them."""
+
+    async def answers():
+        engine, metrics = Counted(), ModelMetrics()
+        way = Lane(engine, Plan(inline_elements=100, max_batch=4), Settings(), metrics)
+        tasks = [asyncio.ensure_future(way.run(inputs, Call(60))) for inputs in requests]
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        assert sum(metrics.stages["compute"].counts) == sum(
+            not isinstance(each, Exception) for each in found
+        )
+        return found, engine.seen
+
+    return asyncio.run(answers())
+
+
+def test_tiny_requests_of_one_turn_are_computed_together():
+    answers, seen = gathered(rows(1), rows(2, 3), rows(4), rows(5))
+    assert [each["y"].ravel().tolist() for each in answers] == [[2], [4, 6], [8], [10]]
+    assert seen == [4, 1]
+
+
+def test_tiny_requests_of_other_shapes_are_computed_apart():
+    answers, seen = gathered(rows(1), {"x": np.ones((1, 2), "float32")}, rows(2))
+    assert [each["y"].shape for each in answers] == [(1, 1), (1, 2), (1, 1)] and seen == [2, 1]
+
+
+def test_a_bad_tiny_request_spoils_no_others_of_its_turn():
+    answers, _ = gathered(rows(1), rows(np.nan), rows(3))
+    assert isinstance(answers[1], InferenceError)
+    assert [answers[0]["y"].item(), answers[2]["y"].item()] == [2, 6]
+
+
+def test_a_tiny_request_larger_than_a_batch_is_answered_whole():
+    answers, seen = gathered(rows(*range(6)), rows(7))
+    assert answers[0]["y"].ravel().tolist() == [0, 2, 4, 6, 8, 10] and seen == [6, 1]

@@ -24,11 +24,9 @@ class Item:
 
     @classmethod
     def of(cls, inputs: Tensors, call: Call, future: "asyncio.Future[Tensors]") -> "Item":
-        """Requests with the same sample shapes and the same batch size in every input can be joined."""
-        sizes = {value.shape[0] if value.ndim else 0 for value in inputs.values()}
-        rows = sizes.pop() if len(sizes) == 1 else 0
-        kind = tuple((name, value.shape[1:], value.dtype) for name, value in inputs.items())
-        return cls(inputs, call, future, rows, kind if rows else None)
+        """What waits for the engine from now on."""
+        rows = rows_of(inputs)
+        return cls(inputs, call, future, rows, kind_of(inputs) if rows else None)
 
     def fits(self, other: "Item") -> bool:
         """Whether both can be computed together."""
@@ -38,18 +36,29 @@ class Item:
 Batch = list[Item]
 
 
-def joined(batch: Batch) -> Tensors:
+def rows_of(inputs: Tensors) -> int:
+    """The batch size; 0 where the inputs do not share one."""
+    sizes = {value.shape[0] if value.ndim else 0 for value in inputs.values()}
+    return sizes.pop() if len(sizes) == 1 else 0
+
+
+def kind_of(inputs: Tensors) -> tuple[object, ...]:
+    """The same for requests that can be joined: the shapes of a sample, and the element types."""
+    return tuple([(value.shape[1:], value.dtype) for value in inputs.values()])
+
+
+def joined(requests: list[Tensors]) -> Tensors:
     """The inputs of all, one after the other along the first axis."""
-    return {name: np.concatenate([item.inputs[name] for item in batch]) for name in batch[0].inputs}
+    return {name: np.concatenate([each[name] for each in requests]) for name in requests[0]}
 
 
-def split_rows(outputs: Tensors, batch: Batch) -> list[Tensors] | None:
+def split_rows(outputs: Tensors, rows: list[int]) -> list[Tensors] | None:
     """Each request's rows; None if an output has not one row a sample."""
-    total = sum(item.rows for item in batch)
+    total = sum(rows)
     if any(value.ndim == 0 or len(value) != total for value in outputs.values()):
         return None
     parts, start = [], 0
-    for item in batch:
-        parts.append({name: value[start : start + item.rows] for name, value in outputs.items()})
-        start += item.rows
+    for count in rows:
+        parts.append({name: value[start : start + count] for name, value in outputs.items()})
+        start += count
     return parts

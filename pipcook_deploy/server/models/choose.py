@@ -16,7 +16,6 @@ from pipcook_deploy.server.errors import InferenceError
 from pipcook_deploy.server.models.golden import check_golden
 from pipcook_deploy.server.models.measure import (
     BATCH_GAINS,
-    HANDOVER,
     INLINE_SECONDS,
     BatchGain,
     alone,
@@ -195,9 +194,7 @@ def _decided(trials: Trials, best: Trial) -> tuple[Choice, Engine]:
     served, option = trials.served, best.option
     engine = best.engine or opened(served, option)
     candidate: Candidate = next(c for c in served.candidates if c.artifact.format == option.format)
-    gain: BatchGain = "little"
-    if best.seconds > HANDOVER:
-        gain = batch_gain(engine, candidate, best.seconds)
+    gain: BatchGain = batch_gain(engine, candidate, best.seconds)
     others = [str(trial) for trial in trials.done if trial is not best] + trials.refused
     why = str(best) + (f"; tried beside {', '.join(others)}" if others else "")
     return Choice(

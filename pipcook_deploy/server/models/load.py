@@ -11,7 +11,7 @@ from pipcook_deploy.server.models.choice_cache import cache_key, keep, kept
 from pipcook_deploy.server.models.choose import Choice, choose, opened
 from pipcook_deploy.server.models.lane import Plan
 from pipcook_deploy.server.models.loaded import LoadedModel
-from pipcook_deploy.server.models.measure import INLINE_SECONDS
+from pipcook_deploy.server.models.measure import INLINE_SECONDS, MOST
 from pipcook_deploy.server.models.options import Option, possible
 from pipcook_deploy.server.models.samples import samples
 from pipcook_deploy.server.served import ServedModel
@@ -36,12 +36,13 @@ def load(served: ServedModel, settings: Settings) -> LoadedModel:
 
 
 def plan(choice: Choice, settings: Settings) -> Plan:
-    """What the lane does with it."""
-    wanted = {"auto": choice.batch == "pays", "on": choice.batch != "impossible", "off": False}
-    batch = settings.max_batch if wanted[settings.batching] else 1
-    inline = 0
-    if choice.tiny and batch == 1:
-        inline = int(choice.elements * INLINE_SECONDS / choice.seconds)
+    """What the lane does with it; `max_batch` above 1 holds for what is run in the event loop as well."""
+    batch = 1
+    if settings.batching == "on" and choice.batch != "impossible":
+        batch = settings.max_batch
+    elif settings.batching == "auto" and choice.batch == "pays":
+        batch = min(settings.max_batch, MOST)  # of other sizes the bits are not known
+    inline = int(choice.elements * INLINE_SECONDS / choice.seconds) if choice.tiny else 0
     return Plan(choice.seconds, inline, choice.option.streams, batch)
 
 

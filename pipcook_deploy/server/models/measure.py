@@ -1,6 +1,7 @@
 """Times a model on this machine: alone, as several streams, and in batches."""
 
 import threading
+from collections.abc import Sequence
 from statistics import quantiles
 from time import perf_counter
 from typing import Literal, get_args
@@ -15,9 +16,12 @@ from pipcook_deploy.server.served import Candidate
 
 INLINE_SECONDS = 0.0003  # handing a request to a thread and back costs about a third of it
 BATCH = 8
-SIZES = (2, 3, 5, BATCH, 16)  # kernels differ by them
+MOST = 16
+SIZES = (2, 3, 5, BATCH, MOST)  # kernels differ by them; of tiny models every size is tried
 PAYS = 0.7  # of the time alone, a sample, is what a batch must get down to
-HANDOVER = 0.0002  # what a batch must spare a sample: less than that, and queueing costs more
+# What a batch must spare a sample, in seconds: less than that, and bringing it together costs more.
+HANDOVER = 0.0002  # in another thread
+GATHERING = 0.000005  # in the event loop
 BatchGain = Literal["pays", "little", "changes bits", "not tried", "impossible"]
 BATCH_GAINS: tuple[str, ...] = get_args(BatchGain)
 LASTING = 0.002  # seconds of a sample beside which making ready for another shape is little
@@ -59,23 +63,24 @@ def batch_gain(engine: Engine, candidate: Candidate, seconds: float) -> BatchGai
         return "not tried"
     try:
         gain = _gain(engine, samples(candidate, BATCH), seconds)
-        if gain == "pays" and not same_bits(engine, samples(candidate, SIZES[-1])):
+        sizes = range(2, MOST + 1) if seconds < INLINE_SECONDS else SIZES
+        if gain == "pays" and not same_bits(engine, samples(candidate, MOST), sizes):
             return "changes bits"
         return gain
     except InferenceError:
         return "impossible"
 
 
-def same_bits(engine: Engine, many: Tensors) -> bool:
+def same_bits(engine: Engine, many: Tensors, sizes: Sequence[int]) -> bool:
     """Whether batches of several sizes are answered exactly like their samples one by one."""
     parts = [
         engine.run({key: value[row : row + 1] for key, value in many.items()})
-        for row in range(SIZES[-1])
+        for row in range(max(sizes))
     ]
     single = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
     return all(
         equal(engine.run(_first(many, size)), {key: value[:size] for key, value in single.items()})
-        for size in SIZES
+        for size in sizes
     )
 
 
@@ -97,8 +102,9 @@ def _gain(engine: Engine, many: Tensors, seconds: float) -> BatchGain:
     # The first batch takes longer than later ones, but not that much longer.
     if (perf_counter() - start) / BATCH > (1.2 if seconds > LASTING else 2) * seconds:
         return "little"
-    each = alone(engine, many, min(0.05, 3 * BATCH * seconds)) / BATCH
-    return "pays" if each < seconds * PAYS and seconds - each > HANDOVER else "little"
+    each = alone(engine, many, min(0.05, max(0.005, 3 * BATCH * seconds))) / BATCH
+    least = GATHERING if seconds < INLINE_SECONDS else HANDOVER
+    return "pays" if each < seconds * PAYS and seconds - each > least else "little"
 
 
 def _timed(engine: Engine, inputs: Tensors, end: float) -> list[float]:
