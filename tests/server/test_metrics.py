@@ -128,6 +128,7 @@ def counted(name="m", depth=1):
             "depth": depth, "pending": 1, "refused": 3, "expired": 0,
             "requests": copy.deepcopy(histograms), "stages": copy.deepcopy(histograms),
             "batches": {"counts": list(metrics.batches.counts), "total": 4.0},
+            "executions": 2, "samples": 5, "last": 7.0 + depth,
         }],
     }  # fmt: skip
 
@@ -145,6 +146,7 @@ def test_workers_are_summed_and_left_as_they_were():
     m, n = whole["models"]
     assert (m["workers"], m["depth"], m["refused"]) == (2, 3, 6)
     assert sum(m["batches"]["counts"]) == 2 and m["batches"]["total"] == 8.0
+    assert (m["executions"], m["samples"], m["last"]) == (4, 10, 9.0)
     assert (n["name"], n["workers"], n["depth"]) == ("n", 1, 1)
     merge([one, other, third])
     assert [one, other, third] == kept
