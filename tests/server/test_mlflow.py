@@ -89,6 +89,7 @@ def test_columns_are_the_inputs_by_name(person):
     table = 'visits,age,city,member\n3,20.5,Bonn,True\n-4,30,"Köln, ""am Rhein""",false\n'
     for answer in (
         person.post("/invocations", json={"dataframe_records": rows}),
+        person.post("/invocations", json={"inputs": rows}),
         person.post("/invocations", json={"dataframe_split": {"columns": columns, "data": data}}),
         send(person, table.encode(), "text/csv"),
         send(

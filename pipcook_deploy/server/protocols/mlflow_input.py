@@ -13,7 +13,7 @@ from pipcook_deploy.server.models.loaded import LoadedModel
 from pipcook_deploy.server.protocols import instances
 from pipcook_deploy.server.protocols.instances import Asked
 from pipcook_deploy.server.tensors import nonfinite, tables
-from pipcook_deploy.server.tensors.instances import only
+from pipcook_deploy.server.tensors.instances import is_named, only
 from pipcook_deploy.server.tensors.npy import read_npy
 
 FORMS = ("instances", "inputs", "dataframe_split", "dataframe_records", "input_data")
@@ -63,6 +63,8 @@ def read_json(document: dict[str, Any], found: LoadedModel, finite: bool) -> Ask
 
 
 def _of_form(key: str, value: object, found: LoadedModel, finite: bool) -> Asked:
+    if key == "inputs" and isinstance(value, list) and value and is_named(value[0]):
+        key = "dataframe_records"  # what MLflow's client makes of a list of objects
     if key in ("instances", "inputs"):
         return instances.from_key(key, value, found, finite)
     if key == "input_data" and not (isinstance(value, dict) and "data" in value):
