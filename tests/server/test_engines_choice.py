@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from pipcook_deploy.errors import MissingDependencyError, ServerError
-from pipcook_deploy.server.models import choice_cache
+from pipcook_deploy.server.models import choice_cache, measure
 from pipcook_deploy.server.models import load as load_module
 from pipcook_deploy.server.models.choose import Choice, Trial, Trials, choose, fastest
 from pipcook_deploy.server.models.load import load, plan
-from pipcook_deploy.server.models.measure import batch_gain, equal
+from pipcook_deploy.server.models.measure import equal
 from pipcook_deploy.server.models.options import Option, possible
 from pipcook_deploy.server.served import Candidate
 from pipcook_deploy.server.settings import Settings
@@ -243,10 +243,13 @@ def test_a_model_that_no_sample_fits_is_served_without_measuring(tmp_path, home)
 def test_batches_are_computed_where_they_pay_and_change_nothing(batching, gain, most):
     choice = Choice(Option(ORT, "onnx", 2, 1), 0.01, 100, gain)
     assert plan(choice, Settings(batching=batching)).max_batch == most
+    assert plan(choice, Settings(batching=batching, max_batch=4)).max_batch == min(most, 4)
+    many = 64 if batching == "on" and most > 1 else most
+    assert plan(choice, Settings(batching=batching, max_batch=64)).max_batch == many
 
 
 class Batching:
-    """An engine whose batches take hardly longer than a sample, and differ in the last bit where told to."""
+    """An engine whose batches of one size differ in the last bit."""
 
     name, concurrent, threads = "batching", True, 1
 
@@ -254,25 +257,44 @@ class Batching:
         self.changes = changes
 
     def run(self, inputs):
-        import time
-
-        time.sleep(0.002)
-        image = inputs["image"]
-        scores = np.ones((len(image), 10), np.float32)
-        if len(image) == self.changes:
+        scores = np.ones((len(inputs["image"]), 10), np.float32)
+        if len(scores) == self.changes:
             scores = np.nextafter(scores, 2)
         return {"scores": scores}
 
 
-def test_a_batch_that_changes_the_last_bit_does_not_pay(model):
-    candidate = model.candidates[0]
-    assert batch_gain(Batching(), candidate, 0.002) == "pays"
+@pytest.fixture
+def gain(model, monkeypatch):
+    """Of an engine that takes `batch` seconds for eight samples and `seconds` for one."""
+
+    def measured(seconds, batch, changes=0, candidate=model.candidates[0]):
+        monkeypatch.setattr(measure, "perf_counter", lambda: 0.0)
+        monkeypatch.setattr(measure, "alone", lambda *_: batch)
+        return measure.batch_gain(Batching(changes), candidate, seconds)
+
+    return measured
+
+
+def test_a_batch_that_changes_the_last_bit_does_not_pay(gain):
+    assert gain(0.002, 0.004) == "pays"
     for size in (2, 8, 16):
-        assert batch_gain(Batching(size), candidate, 0.002) == "changes bits"
-    assert batch_gain(Batching(), candidate, 5.0) == "not tried"
-    fixed = replace(candidate.artifact.inputs[0], shape=(1, 24, 24, 3))
-    artifact = replace(candidate.artifact, inputs=(fixed,))
-    assert batch_gain(Batching(), Candidate(artifact), 0.002) == "impossible"
+        assert gain(0.002, 0.004, changes=size) == "changes bits"
+    assert gain(0.00005, 0.0001) == "pays"
+    for size in range(2, 17):
+        assert gain(0.00005, 0.0001, changes=size) == "changes bits"
+
+
+def test_a_batch_has_to_spare_more_than_it_costs(gain):
+    assert gain(0.002, 8 * 0.0015) == "little"
+    assert gain(0.0004, 8 * 0.00025) == "little"  # less than the way to another thread
+    assert gain(0.0002, 8 * 0.0001) == "pays"  # in the event loop there is no way
+    assert gain(5.0, 1.0) == "not tried"
+
+
+def test_a_fixed_batch_is_not_joined(gain, model):
+    fixed = replace(model.artifact.inputs[0], shape=(1, 24, 24, 3))
+    candidate = Candidate(replace(model.artifact, inputs=(fixed,)))
+    assert gain(0.002, 0.004, candidate=candidate) == "impossible"
 
 
 def test_bits_are_compared_not_values():
