@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.server import tiny_models
-from tests.server.fuzz_requests import MODELS, made
+from tests.server.fuzz_requests import ADMIN, MODELS, made
 
 DEADLINE = 8.0  # seconds for one case, far above any timeout of the server
 OPTIONS = ("--body-timeout", "0.3", "--header-timeout", "0.4", "--max-pixels", "1000000")
@@ -66,11 +66,12 @@ def complaint(received):
 
 def _body(head, rest, whole):
     headers = dict(line.split(b": ", 1) for line in head.split(b"\r\n")[1:] if b": " in line)
-    length = int(headers.get(b"content-length", b"0"))
+    # The answer to HEAD has a length and no body.
+    length = 0 if rest.startswith(b"HTTP/1.1 ") else int(headers.get(b"content-length", b"0"))
     body, rest = rest[:length], rest[length:]
     if not whole:
         return "half a head", b""
-    if headers.get(b"content-type") == b"application/json" and len(body) == length:
+    if headers.get(b"content-type") == b"application/json" and 0 < length == len(body):
         try:
             json.loads(body)
         except ValueError:
@@ -93,7 +94,10 @@ def resources(process):
 def run(model, seed, numbers, folder):
     """Complaints by case, and how often each status came."""
     statuses, complaints = collections.Counter(), {}
-    with tiny_models.serving(getattr(tiny_models, model)(folder), *OPTIONS) as server:
+    token = Path(folder) / "token"
+    token.write_text(ADMIN)
+    options = (*OPTIONS, "--admin-token-file", str(token))
+    with tiny_models.serving(getattr(tiny_models, model)(folder), *options) as server:
 
         def one(number):
             received = answers(server.address, made(seed, number, model))

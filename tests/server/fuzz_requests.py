@@ -51,6 +51,7 @@ HEADERS = [
     ("X-Amzn-SageMaker-Custom-Attributes", "c" * 2000), ("Content-Type", "multipart/form-data; boundary="),
     ("Content-Type", "text/csv"), ("Content-Type", "application/json; charset=utf-16"), ("A", "b" * 9000),
 ]  # fmt: skip
+ADMIN = "fuzz-0123456789abcdef"
 METHODS = [
     "GET",
     "HEAD",
@@ -147,35 +148,43 @@ def binary(path, row, data):
 
 
 def seeds(model):
-    """Valid requests for one of the tiny models: (name, row of the Open Inference Protocol, raw data)."""
-    name, rows, instances = MODELS[model]
-    base = f"/v2/models/{name}"
+    """Valid requests for one of the tiny models."""
+    name, rows, instances, row = MODELS[model]
+    base, other = f"/v2/models/{name}", f"/v1/models/{name}"
+    first = rows[0]["name"]
+    example = instances[0] if model == "echo" else {first: instances[0]}
+    columns = list(example) if model == "echo" else [str(place) for place in range(len(row))]
+    split = {"columns": columns, "index": [0], "data": [row]}
+    by_name = {key: [value] for key, value in example.items()}
     oip = {"inputs": rows, "id": "x", "outputs": [], "parameters": {"timeout": 5_000_000}}
+    admin = (("Content-Type", "application/json"), ("Authorization", f"Bearer {ADMIN}"))
+    load = of_json(f"/v2/repository/models/{name}/load", {"parameters": {}})
     found = [
         of_json(f"{base}/infer", oip),
         of_json(f"{base}/versions/1/infer", {"inputs": rows}),
-        of_json(f"/v1/models/{name}:predict", {"instances": instances}),
-        of_json(f"/v1/models/{name}/versions/1:predict", {"instances": instances}),
-        of_json(f"/v1/models/{name}:classify", {"examples": [{"x": 1.0}]}),
-        of_json(f"/v1/models/{name}:regress", {"examples": [{"x": 1.0}]}),
+        of_json(f"{other}:predict", {"instances": instances, "signature_name": "serving_default"}),
+        of_json(f"{other}/versions/1:predict", {"inputs": by_name}),
+        of_json(f"{other}:classify", {"context": {}, "examples": [example]}),
+        of_json(f"{other}:regress", {"examples": [example]}),
         of_json("/invocations", {"instances": instances}),
-        of_json("/invocations", {"inputs": instances}),
-        of_json("/invocations", {"dataframe_split": {"columns": ["a", "b"], "data": [[1.0, 2.0]]}}),
-        of_json("/invocations", {"dataframe_records": [{"a": 1.0, "b": 2.0}]}),
+        of_json("/invocations", {"inputs": by_name}),
+        of_json("/invocations", {"dataframe_split": split}),
+        of_json("/invocations", {"dataframe_records": [dict(zip(columns, row, strict=True))]}),
         of_json("/invoke", {"instances": instances}),
-        of_json("/score", {"data": instances}),
-        of_json("/predict", {"inputs": instances}),
-        of_json("/predict", instances),
+        of_json("/score", {"input_data": split}),
+        of_json("/predict", {"text": "good bad"}),
+        of_json("/predict", {"row": row}),
+        of_json("/predict", {"rows": [row, row]}),
         of_json("/v2/repository/index", {"ready": True}),
-        of_json(f"/v2/repository/models/{name}/load", {"parameters": {}}),
-        Request("POST", "/invocations", (("Content-Type", "text/csv"),), b"a,b\n1,2\n3,4\n", "text"),
+        replace(load, headers=admin),
+        Request("POST", "/invocations", (("Content-Type", "text/csv"),), _csv(columns, row), "text"),
         Request("POST", "/initialize", (), b""),
         *(
             Request("GET", path)
             for path in (
                 "/", "/page.json", "/openapi.json", "/docs", "/healthz", "/ping", "/metrics", "/v2",
                 "/v2/health/ready", base, f"{base}/ready", f"{base}/stats", f"{base}/config", "/v1/models",
-                f"/v1/models/{name}", f"/v1/models/{name}/metadata", f"/v1/models/{name}/versions/1",
+                other, f"{other}/metadata", f"{other}/versions/1",
                 "/predict?input=good%20bad&top=2", "/predict?input=[1,2.5]&input=[3,4]",
             )
         ),
@@ -203,9 +212,14 @@ def pictures():
             for name, content in formats.items()
         ),
         of_json("/predict", {"image": text}),
-        of_json("/predict", {"inputs": [{"b64": text}]}),
+        of_json("/predict", {"images": [text, f"data:image/png;base64,{text}"]}),
         of_json("/v1/models/colours:predict", {"instances": [{"b64": text}]}),
     ]
+
+
+def _csv(columns, row):
+    lines = [",".join(columns), ",".join(json.dumps(value) for value in row), ""]
+    return "\n".join(lines).encode()
 
 
 def _row(name, datatype, shape, data):
@@ -217,14 +231,22 @@ ECHO = {
     "int64": "INT64", "string": "BYTES", "bool": "BOOL", "float64": "FP64", "uint32": "UINT32", "uint64": "UINT64",
 }  # fmt: skip
 SAMPLE = {"string": ["a", "é"], "bool": [True, False]}
-MODELS = {
-    "colours": ("colours", [_row("image", "FP32", [1, 4, 4, 3], [0.5] * 48)], [[[[0.5] * 3] * 4] * 4]),
-    "words": ("words", [_row("ids", "INT32", [1, 4], [1, 2, 3, 0])], [[1, 2, 3, 0]]),
-    "logarithm": ("logarithm", [_row("x", "FP32", [1, 2], [1.0, 2.0])], [[1.0, 2.0], [3.0, 0.0]]),
+MODELS = {  # name, rows of the Open Inference Protocol, instances of TF Serving, one sample as a flat row
+    "colours": (
+        "colours",
+        [_row("image", "FP32", [1, 4, 4, 3], [0.5] * 48)],
+        [[[[0.5] * 3] * 4] * 4],
+        [0.5] * 48,
+    ),
+    "words": ("words", [_row("ids", "INT32", [1, 4], [1, 2, 3, 0])], [[1, 2, 3, 0]], [1, 2, 3, 0]),
+    "logarithm": (
+        "logarithm", [_row("x", "FP32", [1, 2], [1.0, 2.0])], [[1.0, 2.0], [3.0, 0.0]], [1.0, 2.0],
+    ),
     "echo": (
         "echo",
         [_row(d, kind, [1, 2], SAMPLE.get(d, [1, 0])) for d, kind in ECHO.items()],
         [{d: SAMPLE.get(d, [1, 0]) for d in ECHO}],
+        [SAMPLE.get(d, [1, 0]) for d in ECHO],
     ),
 }  # fmt: skip
 

@@ -1,76 +1,71 @@
-"""Requests with random damage: every answer is below 500, and the server lives on."""
+"""Requests with random damage: every answer is below 500, and the server lives on. More of them: `fuzz.py`."""
 
-import contextlib
-import json
-import socket
-
-import httpx
-import numpy as np
 import pytest
 
-from tests.server import tiny_models
+from tests.server import fuzz, tiny_models
+from tests.server.fuzz_requests import MODELS, made, seeds
 
-ROUNDS = 250
-TENSOR = {"name": "image", "datatype": "FP32", "shape": [1, 4, 4, 3], "data": [0.5] * 48}
-JSON = json.dumps({"inputs": [TENSOR], "outputs": [{"name": "scores"}], "id": "x"}).encode()
-FORM = (
-    b'--b\r\nContent-Disposition: form-data; name="image"; filename="x.gif"\r\n'
-    b"Content-Type: image/gif\r\n\r\nGIF89a\x01\x00\x01\x00\x80\x00\x00\xff\x00\x00\x00\x00\x00"
-    b"!\xf9\x04\x01\x00\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;\r\n--b--\r\n"
-)
-WORDS = [b"", b"-", b"null", b"1e999", b"[", b"}", b'"', b"\xff", b"\r\n", b"--b", b"999999999999"]
+CASES = 80  # beside the valid requests
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
 
 
-def request(path, media, body):
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: {media}\r\n"
-    return head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body
+@pytest.mark.parametrize("model", MODELS)
+def test_damaged_requests(model, tmp_path):
+    numbers = list(range(len(seeds(model)) + CASES))
+    complaints, statuses = fuzz.run(model, 0, numbers, tmp_path)
+    assert complaints == {}
+    assert statuses[200] > 20 and statuses[400] > 20, statuses
 
 
-def damaged(random, data):
-    for _ in range(random.integers(1, 5)):
-        start = int(random.integers(len(data)))
-        end = start + int(random.integers(0, 6))
-        data = data[:start] + WORDS[random.integers(len(WORDS))] + data[end:]
-    return data
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    folder = tiny_models.colours(tmp_path_factory.mktemp("m"))
-    with tiny_models.serving(
-        folder, "--body-timeout", "0.2", "--header-timeout", "0.5", "--max-pixels", "1000000"
-    ) as running:
-        yield running
-
-
-@pytest.mark.parametrize("whole", [True, False], ids=["head-and-body", "body"])
 @pytest.mark.parametrize(
-    ("path", "media", "body"),
+    ("received", "wrong"),
     [
-        ("/v2/models/colours/infer", "application/json", JSON),
-        ("/predict?top=2", "multipart/form-data; boundary=b", FORM),
+        (None, "no end in time"),
+        (b"", ""),
+        (OK % (2, b"{}"), ""),
+        (OK % (2, b"{}") * 2, ""),
+        (OK % (2, b"{}") + b"HTTP/1.1 500 x\r\n\r\n", "status 500"),
+        (b"HTTP/1.1 503 Service Unavailable\r\n\r\n", ""),
+        (b"HTTP/1.1 501 Not Implemented\r\n\r\n", "status 501"),
+        (OK % (4, b"{'a'"), "an answer that is not JSON"),
+        (OK % (9, b"Traceback"), "a traceback"),
+        (b"HTTP/1.1 200 OK\r\ncontent-", "half a head"),
     ],
 )
-def test_damaged_requests(server, path, media, body, whole):
-    statuses = set()
-    assert status(server, request(path, media, body)) == 200
-    for seed in range(ROUNDS // (4 if whole else 1)):
-        random = np.random.default_rng([seed, whole])
-        data = (
-            damaged(random, request(path, media, body))
-            if whole
-            else request(path, media, damaged(random, body))
-        )
-        statuses.add(status(server, data))
-    assert statuses & {400} and all(code is None or code < 500 for code in statuses)
-    assert httpx.get(server.url + "/healthz").status_code == 200
+def test_what_the_fuzzer_complains_about(received, wrong):
+    assert fuzz.complaint(received) == wrong
 
 
-def status(server, data):
-    """The status of the first answer; None if the server just closes."""
-    quiet = contextlib.suppress(BrokenPipeError, ConnectionResetError)
-    with socket.create_connection(server.address, timeout=10) as connection, quiet:
-        connection.sendall(data)
-        line = connection.makefile("rb").readline()
-        return int(line.split()[1]) if line else None
-    return None
+def test_a_case_is_the_same_every_time():
+    for number in (0, 100, 12_345):
+        assert made(1, number, "colours") == made(1, number, "colours")
+    assert made(1, 100, "colours") != made(2, 100, "colours")
+
+
+def test_a_server_that_ends_is_noticed(tmp_path, monkeypatch):
+    def ending(address, data):
+        (server,) = running
+        if server.process.poll() is None:
+            server.process.terminate()
+            server.process.wait(20)
+
+    running = []
+    serving = tiny_models.serving
+
+    class Serving:
+        def __init__(self, *arguments):
+            self.inner = serving(*arguments)
+
+        def __enter__(self):
+            running.append(self.inner.__enter__())
+            return running[0]
+
+        def __exit__(self, *error):
+            return self.inner.__exit__(*error)
+
+    monkeypatch.setattr(tiny_models, "serving", Serving)
+    monkeypatch.setattr(fuzz, "answers", ending)
+    monkeypatch.setattr(fuzz, "resources", lambda process: (0, 0))
+    complaints, _ = fuzz.run("logarithm", 0, [0], tmp_path)
+    assert "end" in complaints and "health" in complaints
