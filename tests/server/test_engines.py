@@ -88,6 +88,20 @@ def test_an_engine_that_is_not_installed_names_its_extra(model, monkeypatch):
     assert "pipcook-deploy[openvino]" in raised.value.hint
 
 
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino", "litert", "litert apart"])
+def test_what_views_a_requests_body_is_taken(model, name):
+    """Such an array cannot be written to."""
+    if name.startswith("litert"):
+        engine, inputs = litert(threads=1, apart=name == "litert apart"), small_pictures(2)
+    else:
+        pytest.importorskip(name)
+        engine, inputs = make_engine(model.artifact, engine=name), images(2)
+    image = inputs["image"]
+    view = np.frombuffer(image.tobytes(), np.float32).reshape(image.shape)
+    found = engine.run({"image": view})["scores"]
+    np.testing.assert_array_equal(found, engine.run(inputs)["scores"])
+
+
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
 def test_threads_get_their_own_answers(model, name):
     if name == "openvino":

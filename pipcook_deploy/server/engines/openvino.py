@@ -82,7 +82,8 @@ class OpenVinoEngine:
             request = compiled.create_infer_request()
         tensor_of = self._openvino.Tensor
         for tensor, array in arrays:
-            request.set_tensor(tensor, tensor_of(array, shared_memory=True))
+            # A view of a request's body cannot be written to, and OpenVINO shares nothing else.
+            request.set_tensor(tensor, tensor_of(array, shared_memory=array.flags.writeable))
         request.infer()
         outputs = {
             name: request.get_tensor(tensor).data.copy() for name, tensor, _ in self._outputs
