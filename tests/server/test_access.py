@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import re
 import ssl
 import subprocess
 import sys
@@ -95,6 +96,17 @@ def test_open_paths_and_the_page_need_no_key(client):
     for path in ("/page.json", "/v2", "/v2/models/logarithm", "/nowhere", "/healthz/"):
         assert client.get(path).status_code == 401, path
     assert client.options("/v2").status_code == 401
+
+
+def test_what_the_pages_load_is_open(client):
+    loaded = set()
+    for page in ("/", "/docs"):
+        loaded |= set(
+            re.findall(r'(?:src|href)="/?([a-z][a-z-]*\.(?:css|js))"', client.get(page).text)
+        )
+    assert len(loaded) > 2
+    for path in loaded:
+        assert client.get(f"/{path}").status_code == 200, path
 
 
 def test_keys_come_from_the_environment_too(monkeypatch, folder):

@@ -13,11 +13,8 @@ from pipcook_deploy.server.settings import Settings
 if TYPE_CHECKING:
     from pipcook_deploy.server.http import Answer, Request
 
-# Asked by platforms, which have no key, and what the page itself is made of. Nothing about models.
-OPEN = (
-    "/", "/page.css", "/page.js", "/docs", "/openapi.json", "/healthz", "/ping", "/health",
-    "/v2/health/live", "/v2/health/ready",
-)  # fmt: skip
+# Asked by platforms, which have no key; and the description of the protocols, which names the model.
+OPEN = ("/healthz", "/health", "/ping", "/v2/health/live", "/v2/health/ready", "/openapi.json")
 REALM = 'Bearer realm="pipcook-deploy"'
 
 
@@ -31,20 +28,26 @@ class Guard:
         environ: Mapping[str, str] | None = None,
     ) -> None:
         """`listening` is the address of the server's port. Raises `UsageError` for what is misconfigured."""
+        from pipcook_deploy.server.pages import FILES  # which imports this module
+
         settings, environ = settings or Settings(), os.environ if environ is None else environ
         self.keys = load_keys(settings.api_key_file, API_KEYS, environ)
         self.admin = load_keys(settings.admin_token_file, ADMIN_TOKEN, environ)
         self.cors = Cors(settings.cors_origin)
         self.hosts = Hosts(listening, settings.allowed_hosts)
         more = (path.strip() for path in settings.open_paths.split(","))
-        self.open = frozenset({*OPEN, *(path for path in more if path)})
+        self.open = frozenset({*OPEN, *FILES, *(path for path in more if path)})
         self.active = bool(self.keys or self.cors or self.hosts)
+        self._only_hosts = not (self.keys or self.cors)
 
     def before(self, request: "Request") -> "Answer | None":
         """The answer to a request that needs no route. Raises 401 or 421 for one that gets none."""
-        if self.hosts and not self.hosts.has(request.header("host")):
+        host = request.headers.get("host") or ""
+        if host not in self.hosts.good and self.hosts and not self.hosts.has(host):
             reason = "this server does not answer to that host name (see --allowed-hosts)"
             raise HttpError(421, reason)
+        if self._only_hosts:
+            return None
         if self.cors and request.method == "OPTIONS":
             answer = self.cors.preflight(request)
             if answer is not None:

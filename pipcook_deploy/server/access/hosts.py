@@ -18,19 +18,17 @@ class Hosts:
         names = {name.strip().lower() for name in allowed.split(",") if name.strip()}
         self._names = names
         self._checked = "*" not in names and (bool(names) or _loopback(listening))
-        self._good: set[str] = set()
+        self.good: set[str] = set()  # headers that were answered to
 
     def __bool__(self) -> bool:
         return self._checked
 
     def has(self, host: str) -> bool:
         """Whether a request with this Host header is meant for this server."""
-        if host in self._good:
-            return True
         if not self._safe(_name(host)):
             return False
-        if len(self._good) < REMEMBERED:
-            self._good.add(host)
+        if len(self.good) < REMEMBERED:
+            self.good.add(host)
         return True
 
     def _safe(self, name: str) -> bool:
