@@ -97,3 +97,16 @@ def test_an_encoded_image(server, kind):
     (first,) = answer.json()["data"]
     found = {row["id"]: row["score"] for row in first["top"]}
     assert found == {place: float(score) for place, score in enumerate(expected)}
+
+
+@pytest.mark.parametrize("engine", ["openvino", "auto"])
+def test_another_engine_answers_nearly_the_same(engine, tmp_path):
+    """And to any batch."""
+    pytest.importorskip("openvino")
+    folder = pictures(tmp_path, channels=8)
+    with tiny_models.client_of(folder, "--engine", engine) as client:
+        for count in (1, 3):
+            batch = images(count)["image"]
+            np.testing.assert_allclose(
+                infer(client, batch), alone(served(folder), batch), rtol=1e-5, atol=1e-6
+            )

@@ -5,7 +5,8 @@ import json
 import os
 import sys
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,20 @@ def keep(key: str, choice: dict[str, Any]) -> None:
                 Path(file.name).replace(folder / f"{key}.json")
             except OSError:
                 Path(file.name).unlink(missing_ok=True)
+
+
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Wait while another process of this user measures; workers that start together would slow each other down."""
+    with ExitStack() as stack:
+        with suppress(OSError, RuntimeError, ImportError):
+            import fcntl
+
+            folder = _folder()
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context(folder.with_suffix(".lock").open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _folder() -> Path:

@@ -7,7 +7,7 @@ from pipcook_deploy.errors import ServerError
 from pipcook_deploy.server.engines.base import Engine
 from pipcook_deploy.server.engines.cpu import cores
 from pipcook_deploy.server.errors import InferenceError
-from pipcook_deploy.server.models.choice_cache import cache_key, keep, kept
+from pipcook_deploy.server.models.choice_cache import cache_key, keep, kept, one_at_a_time
 from pipcook_deploy.server.models.choose import Choice, choose, opened
 from pipcook_deploy.server.models.lane import Plan
 from pipcook_deploy.server.models.loaded import LoadedModel
@@ -23,14 +23,10 @@ def load(served: ServedModel, settings: Settings) -> LoadedModel:
 
     Raises `ServerError` if no engine that the settings leave can load the artifact, or answers as was recorded.
     """
-    options = possible(served, settings, cores())
+    share = max(1, cores() // settings.workers)
+    options = possible(served, settings, share)
     key = cache_key(served, options)
-    found = _from_before(served, options, key)
-    if found is None:
-        choice, engine = found = choose(served, options)
-        if choice.seconds:
-            keep(key, choice.to_json())
-    choice, engine = found
+    choice, engine = _from_before(served, options, key) or _measured(served, options, key)
     _warm(served, choice, engine)
     return LoadedModel(served.spec, engine, plan(choice, settings), settings, choice.why)
 
@@ -62,6 +58,17 @@ def _from_before(
                 if len(options) == 1:
                     raise
     return None
+
+
+def _measured(served: ServedModel, options: list[list[Option]], key: str) -> tuple[Choice, Engine]:
+    """Choose, and keep the choice. Another process may have done so in the meantime."""
+    with one_at_a_time():
+        if found := _from_before(served, options, key):
+            return found
+        choice, engine = choose(served, options)
+        if choice.seconds:
+            keep(key, choice.to_json())
+        return choice, engine
 
 
 def _offered(option: Option, group: list[Option]) -> bool:
