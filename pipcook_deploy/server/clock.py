@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable
+from time import perf_counter
 from typing import TypeVar
 
 from pipcook_deploy.server.errors import HttpError
@@ -23,33 +24,33 @@ class BodyClock:
         task = asyncio.current_task()
         if task is None or task in self._waiting:
             raise RuntimeError("one task reads one body")
-        loop = self._loop or self._start()
-        self._waiting[task] = loop.time() + self._seconds
+        self._waiting[task] = perf_counter()
+        if self._loop is None:
+            self._start()
         try:
             return await body
         except asyncio.CancelledError:
             if task not in self._late:
                 raise
+            self._late.discard(task)
             task.uncancel()
             reason = f"the body did not arrive within {self._seconds:g} s"
             raise HttpError(408, reason, connection="close") from None
         finally:
             del self._waiting[task]
-            self._late.discard(task)
 
-    def _start(self) -> asyncio.AbstractEventLoop:
-        self._loop = loop = asyncio.get_running_loop()
-        loop.call_later(self._seconds / 4, self._tick)
-        return loop
+    def _start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._loop.call_later(self._seconds / 4, self._tick)
 
     def _tick(self) -> None:
         """Runs only while something waits."""
         if not self._waiting or self._loop is None:
             self._loop = None
             return
-        now = self._loop.time()
-        for task, end in self._waiting.items():
-            if now > end:
+        begun = perf_counter() - self._seconds
+        for task, since in self._waiting.items():
+            if since < begun and task not in self._late:
                 self._late.add(task)
                 task.cancel()
         self._loop.call_later(self._seconds / 4, self._tick)

@@ -45,21 +45,26 @@ class Request(Call):
     """
 
     __slots__ = (
-        "_clock", "_given", "_id", "_protocol", "headers", "method", "model", "path", "query", "settings",
+        "_clock", "_given", "_id", "_protocol", "_scope", "headers", "method", "model", "path", "settings",
     )  # fmt: skip
 
     def __init__(self, scope: Any, protocol: Any, settings: Settings, clock: BodyClock) -> None:
         super().__init__(settings.request_timeout)
         self.method: str = scope.method
         self.path: str = scope.path
-        self.query: str = scope.query_string
         self.headers = scope.headers
         self.settings = settings
         self.model: LoadedModel | None = None
         self._protocol = protocol
         self._clock = clock
+        self._scope = scope
         self._given = False
         self._id = ""
+
+    @property
+    def query(self) -> str:
+        """What follows the question mark, as it was sent."""
+        return str(self._scope.query_string)
 
     def header(self, name: str) -> str:
         """The header's value, or ""."""
