@@ -1,6 +1,7 @@
 """`serve`: its options are the server's settings."""
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -14,6 +15,9 @@ from pipcook_deploy.server.settings import Settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 PREFIX = "PIPCOOK_DEPLOY_"
+# SageMaker runs an image with this argument, after all that the image's entrypoint has.
+SAGEMAKER = Path("serve")
+INTERRUPTED = 130
 
 
 def settings_options(command: Command) -> Command:
@@ -32,8 +36,11 @@ def settings_options(command: Command) -> Command:
 
 
 @app.command()
-@click.argument("source", type=PathArgument, metavar="BUNDLE|MODEL")
-@click.argument("again", nargs=-1, metavar="")
+@click.argument("sources", type=PathArgument, nargs=-1, metavar="[BUNDLE|MODEL|FOLDER]...")
+@click.option(
+    "--repository", type=PathArgument, envvar=f"{PREFIX}REPOSITORY",
+    help="Folder NAME/VERSION of bundles, which is followed: new versions are served.",
+)  # fmt: skip
 @click.option(
     "--host",
     envvar=f"{PREFIX}HOST",
@@ -46,29 +53,39 @@ def settings_options(command: Command) -> Command:
 @trust_option
 @settings_options
 def serve(
-    source: Path,
-    again: tuple[str, ...],
+    sources: tuple[Path, ...],
+    repository: Path | None,
     host: str | None,
     port: int | None,
     trust_source: bool,
     **settings: Any,
 ) -> int:
-    """Serve BUNDLE (or a model, converted first) over HTTP, with a page to try it on."""
+    """Serve bundles (or a model, converted first) over HTTP, with a page to try them on.
+
+    FOLDER holds bundles as NAME/VERSION, like --repository.
+    """
     from pipcook_deploy.cli.progress import watched
     from pipcook_deploy.serve_source import serve_source
 
-    # SageMaker runs an image with the argument `serve`, after all that the image's entrypoint has.
-    unexpected = [argument for argument in again if argument != "serve"]
-    if unexpected:
-        raise click.UsageError(f"unexpected argument: {' '.join(unexpected)}")
+    if sources[1:] and sources[-1] == SAGEMAKER and not SAGEMAKER.exists():
+        sources = sources[:-1]
+    if not sources and repository is None:
+        raise click.UsageError("name a bundle, or a --repository")
     host, port = address(host, port, os.environ)
     stop_on_sigterm()
-    serve_source(
-        source,
-        host=host,
-        port=port,
-        settings=Settings(**settings),
-        trust_source=trust_source,
-        watch=watched,
-    )
+    try:
+        serve_source(
+            sources,
+            repository=repository,
+            host=host,
+            port=port,
+            settings=Settings(**settings),
+            trust_source=trust_source,
+            watch=watched,
+        )
+    except KeyboardInterrupt:
+        # What computes in threads would be waited for.
+        sys.stderr.write("interrupted\n")
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)
     return 0

@@ -11,12 +11,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from pipcook_deploy.artifact import Artifact
 from pipcook_deploy.errors import DeployError
 from pipcook_deploy.server import ServedModel, Settings, serve
 from pipcook_deploy.server.listen import address
 from pipcook_deploy.spec import ModelSpec
+
+INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,10 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except DeployError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
+    except KeyboardInterrupt:
+        os._exit(INTERRUPTED)  # a second signal: nothing is waited for
     return 0
 
 
-def _say(url: str) -> None:
+def _say(url: str, _: Any) -> None:
     sys.stdout.write(f"serving at {url}\n")
     sys.stdout.flush()
 

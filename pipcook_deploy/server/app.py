@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -13,6 +12,7 @@ from pipcook_deploy.preprocess.errors import PreprocessingError
 from pipcook_deploy.server.access.guard import Guard
 from pipcook_deploy.server.call import GoneError
 from pipcook_deploy.server.clock import BodyClock
+from pipcook_deploy.server.engines.cpu import cores
 from pipcook_deploy.server.errors import HttpError
 from pipcook_deploy.server.http import Answer, Request
 from pipcook_deploy.server.models.registry import Registry
@@ -21,8 +21,8 @@ from pipcook_deploy.server.observe.metrics import ServerMetrics
 from pipcook_deploy.server.settings import Settings
 
 if TYPE_CHECKING:
+    from pipcook_deploy.server.models.control import Control
     from pipcook_deploy.server.observe.prometheus import Peers
-    from pipcook_deploy.server.protocols.triton_repository import Control
     from pipcook_deploy.server.routes import Router
 
 logger = logging.getLogger("pipcook_deploy.server")
@@ -54,8 +54,8 @@ class Context:
         self.log = RequestLog(settings)
         self.in_flight: Callable[[], int] = int
         self.peers: Peers | None = None
-        self.control: Control | None = None  # a model repository's
-        workers = settings.preparers or os.cpu_count() or 1
+        self.control: Control | None = None
+        workers = settings.preparers or max(1, cores() // settings.workers)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="prepare")
 
     async def compute(self, work: Callable[[], Result]) -> Result:
@@ -115,7 +115,7 @@ class App:
             headers.append(("content-type", answer.content_type))
         if answer.headers:
             headers += [(k.replace("_", "-"), v) for k, v in answer.headers.items()]
-        if self.context.access.active:
+        if self.context.access.shares:
             headers += self.context.access.after(request)
         if self.context.draining:
             headers.append(("connection", "close"))

@@ -12,6 +12,7 @@ from pipcook_deploy.server.http import Answer, Request
 from pipcook_deploy.server.observe import prometheus
 from pipcook_deploy.server.openapi.route import with_document
 from pipcook_deploy.server.protocols import (
+    admin,
     clouds,
     mlflow,
     oip,
@@ -36,6 +37,7 @@ ROUTES: Routes = [
     *tf_serving.ROUTES,
     *mlflow.ROUTES,
     *clouds.ROUTES,
+    *admin.ROUTES,
 ]
 # Who words the errors below a path; elsewhere Pipcook's form, which the page reads.
 WORDING: list[tuple[str, ErrorBody]] = [
@@ -44,6 +46,7 @@ WORDING: list[tuple[str, ErrorBody]] = [
     ("/invocations", mlflow.error),
     ("/invoke", mlflow.error),
     ("/score", mlflow.error),
+    ("/admin", oip.error),
 ]
 
 

@@ -50,6 +50,19 @@ class Settings:
     batch_wait: float = setting(
         0.002, "Seconds that a batch waits for more, while requests keep coming."
     )
+    workers: int = setting(1, "Processes that answer on the same port.")
+    default_model: str = setting(
+        "", "Model for requests that name none.  [default: the first in the alphabet]"
+    )
+    keep_versions: str = setting(
+        "previous",
+        "Versions that stay loaded beside the current one and those with a label or a share.",
+        ("current", "previous", "all"),
+    )
+    repository_poll: float = setting(1.0, "Seconds between looks at the repository; 0: one look.")
+    repository_patience: float = setting(
+        10.0, "Seconds until a bundle whose files are wrong, and do not change, is called broken."
+    )
     grpc_port: int = setting(0, "Port of the Open Inference Protocol over gRPC; 0: none.")
     preparers: int = setting(0, "Threads that decode and preprocess; 0: one a core.")
     log_requests: str = setting("errors", "Requests that get a line of the log.", ("errors", "all"))

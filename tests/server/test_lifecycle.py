@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from pipcook_deploy.errors import ServerError
-from pipcook_deploy.server.run import free_port
+from pipcook_deploy.server.ports import free_port
 from tests.server import tiny_models
 
 

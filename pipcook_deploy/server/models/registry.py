@@ -1,6 +1,7 @@
 """The models by name, version and label. Replacing one is a single assignment in the event loop's thread."""
 
 import random
+import weakref
 from dataclasses import dataclass, field
 
 from pipcook_deploy.server.errors import HttpError
@@ -33,9 +34,10 @@ class Entry:
 class Registry:
     """What is served. `default` answers where a request names no model: the only one, or the chosen one."""
 
-    def __init__(self) -> None:
+    def __init__(self, default: str = "") -> None:
         self.entries: dict[str, Entry] = {}
-        self.default = ""
+        self.default = default
+        self._chosen = default
 
     def add(self, model: LoadedModel) -> None:
         """Serve a version from now on, as the current one of its name."""
@@ -43,6 +45,12 @@ class Registry:
         entry.versions[model.version] = model
         entry.previous, entry.current = entry.current, model.version
         self.default = self.default or model.name
+
+    def replace(self, entries: dict[str, Entry]) -> None:
+        """Serve these from now on, and nothing else; who holds a model that is gone may still use it."""
+        self.entries = entries
+        if self.default not in entries:
+            self.default = self._chosen or next(iter(entries), "")
 
     def resolve(
         self, name: str | None = None, version: str | None = None, label: str | None = None
@@ -78,3 +86,11 @@ class Registry:
         """End the models' threads."""
         for model in self.models():
             model.lane.close()
+
+
+def end_with(model: LoadedModel) -> None:
+    """End its threads when no one holds the model any more, be it the registry or a request.
+
+    A thread that is computing for a client that has left ends after that: there is nothing to wait for.
+    """
+    weakref.finalize(model, model.lane.close, False).atexit = False
