@@ -11,7 +11,7 @@ import orjson
 from pipcook_deploy.server.call import Call
 from pipcook_deploy.server.clock import BodyClock
 from pipcook_deploy.server.errors import HttpError as HttpError
-from pipcook_deploy.server.observe.trace import request_id, traceparent
+from pipcook_deploy.server.observe.trace import new_id, request_id, traceparent
 from pipcook_deploy.server.settings import Settings
 
 if TYPE_CHECKING:
@@ -75,13 +75,14 @@ class Request(Call):
         """The client's `x-request-id`, Function Compute's, or a new one."""
         if not self._id:
             given = self.headers.get("x-request-id") or self.headers.get("x-fc-request-id")
-            self._id = request_id(given)
+            self._id = request_id(given) if given else new_id()
         return self._id
 
     @property
     def traceparent(self) -> str:
         """W3C's, or "" where it is missing or not valid."""
-        return traceparent(self.headers.get("traceparent"))
+        given = self.headers.get("traceparent")
+        return traceparent(given) if given else ""
 
     @property
     def call(self) -> Call:

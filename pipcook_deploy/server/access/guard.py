@@ -19,7 +19,7 @@ REALM = 'Bearer realm="pipcook-deploy"'
 
 
 class Guard:
-    """What is configured of access; `active` is whether anything is."""
+    """What is configured of access; `active` is whether anything is, `shares` whether other origins are."""
 
     def __init__(
         self,
@@ -37,6 +37,7 @@ class Guard:
         self.hosts = Hosts(listening, settings.allowed_hosts)
         more = (path.strip() for path in settings.open_paths.split(","))
         self.open = frozenset({*OPEN, *FILES, *(path for path in more if path)})
+        self.shares = bool(self.cors)
         self.active = bool(self.keys or self.cors or self.hosts)
         self._only_hosts = not (self.keys or self.cors)
 
@@ -59,8 +60,8 @@ class Guard:
         return None
 
     def after(self, request: "Request") -> Headers:
-        """Headers of every answer."""
-        return self.cors.headers(request) if self.cors else []
+        """Headers of every answer, if `shares`."""
+        return self.cors.headers(request)
 
     def require_key(self, key: str) -> None:
         """Raises 401 if keys are configured and `key` is none of them; the admin token opens as well."""

@@ -23,6 +23,11 @@ def _of_child() -> None:
 os.register_at_fork(after_in_child=_of_child)
 
 
+def new_id() -> str:
+    """One that no other request has."""
+    return f"{_prefix}-{_next()}"
+
+
 def request_id(given: str | None) -> str:
     """The client's own, if it is up to 128 visible ASCII characters, or one that no other request has."""
     if (
@@ -33,7 +38,7 @@ def request_id(given: str | None) -> str:
         and " " not in given
     ):
         return given
-    return f"{_prefix}-{_next()}"
+    return new_id()
 
 
 def traceparent(given: str | None) -> str:
