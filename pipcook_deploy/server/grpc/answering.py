@@ -12,6 +12,7 @@ from pipcook_deploy.server.grpc.messages import messages
 from pipcook_deploy.server.grpc.schema import SERVICE
 from pipcook_deploy.server.grpc.service import GrpcCall, Method, Service, key_of
 from pipcook_deploy.server.grpc.status import code, trailing
+from pipcook_deploy.server.http import Answer
 
 # Asked by platforms, which have no key; they say nothing about models.
 OPEN = ("ServerLive", "ServerReady")
@@ -48,8 +49,9 @@ class _Answering:
 
     async def answer(self, data: bytes, rpc: Any) -> Any:
         """Cancelled by grpc when the client has left, or its deadline has passed."""
+        seconds = rpc.time_remaining()
         metadata = dict(rpc.invocation_metadata() or ())
-        call = GrpcCall(rpc.time_remaining(), self._seconds, metadata)
+        call = GrpcCall(self._name, self._seconds if seconds is None else seconds, metadata)
         try:
             if self._keyed:
                 self._context.access.require_key(key_of(call))
@@ -79,3 +81,5 @@ class _Answering:
 
     def _count(self, call: GrpcCall, status: int) -> None:
         self._context.metrics.answered(call.model, status, perf_counter() - call.started)
+        if status > 400 or self._context.log.all:
+            self._context.log.answered(call, Answer(status, b""))

@@ -11,7 +11,9 @@ from pipcook_deploy.server.call import Call
 from pipcook_deploy.server.errors import HttpError
 from pipcook_deploy.server.grpc.inference import elements, read_request, write_response
 from pipcook_deploy.server.grpc.messages import messages
+from pipcook_deploy.server.grpc.schema import SERVICE
 from pipcook_deploy.server.models.lane import elements as computed
+from pipcook_deploy.server.observe.trace import request_id, traceparent
 from pipcook_deploy.server.protocols import triton_repository
 from pipcook_deploy.server.protocols.oip import IN_LOOP
 from pipcook_deploy.server.protocols.oip_facts import configuration, model_facts, server_facts
@@ -27,12 +29,30 @@ LONGEST_TIMEOUT = 3600.0
 class GrpcCall(Call):
     """One call. grpc cancels the task that answers it when the client has left: nothing is to be watched."""
 
-    __slots__ = ("metadata", "model")
+    __slots__ = ("metadata", "model", "name")
 
-    def __init__(self, seconds: float | None, default: float, metadata: dict[str, str]) -> None:
-        super().__init__(default if seconds is None else min(seconds, LONGEST_TIMEOUT))
+    method = "gRPC"  # as the log names it
+
+    def __init__(self, name: str, seconds: float, metadata: dict[str, Any]) -> None:
+        super().__init__(min(seconds, LONGEST_TIMEOUT))
+        self.name = name
         self.metadata = metadata
         self.model: LoadedModel | None = None
+
+    @property
+    def path(self) -> str:
+        """As HTTP/2 has it."""
+        return f"/{SERVICE}/{self.name}"
+
+    @property
+    def request_id(self) -> str:
+        """The client's, from the metadata `x-request-id`, or one that no other request has."""
+        return request_id(self.metadata.get("x-request-id"))
+
+    @property
+    def traceparent(self) -> str:
+        """From the metadata, if it is valid."""
+        return traceparent(self.metadata.get("traceparent"))
 
 
 class Service:

@@ -10,14 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from time import perf_counter, time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pipcook_deploy.server.observe.lines import LINES
 from pipcook_deploy.server.observe.trace import trace_id
 from pipcook_deploy.server.settings import Settings
 
 if TYPE_CHECKING:
-    from pipcook_deploy.server.http import Answer, Request
+    from pipcook_deploy.server.http import Answer
+    from pipcook_deploy.server.models.loaded import LoadedModel
 
 logger = logging.getLogger("pipcook_deploy.server")
 LONGEST_PATH = 200
@@ -56,6 +57,23 @@ def logged(settings: Settings) -> Iterator[None]:
         LINES.flush()
 
 
+class Asked(Protocol):
+    """What the log says of a request, whatever protocol it came by."""
+
+    @property
+    def request_id(self) -> str: ...
+    @property
+    def traceparent(self) -> str: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def started(self) -> float: ...
+    @property
+    def model(self) -> "LoadedModel | None": ...
+
+
 class RequestLog:
     """Says which requests were answered: all of them, or those that failed."""
 
@@ -63,7 +81,7 @@ class RequestLog:
         self.all = settings.log_requests == "all"
         self._form = settings.log_format
 
-    def answered(self, request: "Request", answer: "Answer") -> None:
+    def answered(self, request: Asked, answer: "Answer") -> None:
         """To be called for every answer if `all`, else at least for those of 401 and more."""
         status = answer.status
         if not self.all and status < 500 and status not in REFUSED:
