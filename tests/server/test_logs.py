@@ -67,10 +67,10 @@ def test_json_lines_say_what_happened(folder):
     assert not re.search(r"[^ -~\n]", text)
     rows = [json.loads(line) for line in text.splitlines()]
     assert [row["message"] for row in rows] == [
-        "serving", "answered", "answered", "answered", "draining", "stopped",
+        "model serves", "serving", "answered", "answered", "answered", "draining", "stopped",
     ]  # fmt: skip
     assert all(re.fullmatch(TIME, row["time"]) and row["level"] == "info" for row in rows)
-    answered = rows[1]
+    answered = rows[2]
     assert answered.pop("ms") > 0 and answered.pop("bytes") > 50
     assert {key: answered[key] for key in list(answered)[3:]} == {
         "request_id": "mine-1",
@@ -81,7 +81,7 @@ def test_json_lines_say_what_happened(folder):
         "model": "logarithm",
         "version": "1",
     }
-    assert rows[2]["path"] == "/predict" and rows[2]["status"] == 400
+    assert rows[3]["path"] == "/predict" and rows[3]["status"] == 400
 
 
 def test_text_lines_and_silence_about_what_went_well(folder):
@@ -92,10 +92,10 @@ def test_text_lines_and_silence_about_what_went_well(folder):
 
     lines = said(folder, ask=ask).splitlines()
     assert [re.sub(TIME, "", line).split()[1] for line in lines] == [
-        "serving", "answered", "draining", "stopped",
+        "model", "serving", "answered", "draining", "stopped",
     ]  # fmt: skip
     assert re.match(
-        rf"{TIME} warning answered request_id=\S+ method=GET path=/v2 status=421 ", lines[1]
+        rf"{TIME} warning answered request_id=\S+ method=GET path=/v2 status=421 ", lines[2]
     )
 
 
