@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipcook_deploy.server.run import free_port
+from pipcook_deploy.server.ports import free_port
 from tests.server import tiny_models
 
 HERE = Path(__file__).parent

@@ -8,7 +8,7 @@ import pytest
 
 from pipcook_deploy.server.grpc.messages import messages
 from pipcook_deploy.server.grpc.schema import SERVICE
-from pipcook_deploy.server.run import free_port
+from pipcook_deploy.server.ports import free_port
 from tests.server import tiny_models
 
 T = messages()
@@ -22,8 +22,9 @@ CONTENTS = {
 class Stub:
     """Calls by name: `stub("ModelReady", name="m")`."""
 
-    def __init__(self, channel):
+    def __init__(self, channel, address=""):
         self._channel = channel
+        self.address = address
 
     def method(self, name):
         return self._channel.unary_unary(
@@ -47,12 +48,12 @@ class Stub:
 @contextmanager
 def serving(folder, *options):
     """A server, and a stub of its gRPC port."""
-    port = free_port("127.0.0.1", 0)
+    address = f"127.0.0.1:{free_port('127.0.0.1', 0)}"
     with (
-        tiny_models.serving(folder, "--grpc-port", str(port), *options) as server,
-        grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
+        tiny_models.serving(folder, "--grpc-port", address.split(":")[1], *options) as server,
+        grpc.insecure_channel(address) as channel,
     ):
-        yield Stub(channel), server
+        yield Stub(channel, address), server
 
 
 def typed(name, datatype, values, shape=(1, 2)):

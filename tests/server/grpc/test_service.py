@@ -118,25 +118,58 @@ def test_statistics_count_samples_runs_and_failures(tmp_path):
         stub.refused("ModelStatistics", code="NOT_FOUND", name="logarithm", version="7")
 
 
-def test_loading_needs_the_admin_token_and_a_repository(tmp_path):
+def test_loading_and_unloading_are_for_administrators(tmp_path):
     token = tmp_path / "token"
     token.write_text("t" * 40)
     folder = tiny_models.logarithm(tmp_path)
     with own.serving(folder, "--admin-token-file", str(token)) as (stub, server):
         admin = {"authorization": f"Bearer {'t' * 40}"}
-        for action, verb in (("Load", "load"), ("Unload", "unload")):
+        metadata = tuple(admin.items())
+        url = f"{server.url}/v2/repository/models"
+        for action in ("Load", "Unload"):
             name = f"RepositoryModel{action}"
             reason = stub.refused(name, code="UNAUTHENTICATED", model_name="logarithm")
             assert "token" in reason
-            metadata = tuple(admin.items())
-            reason = stub.refused(
-                name, code="FAILED_PRECONDITION", model_name="logarithm", metadata=metadata
-            )
-            assert "no model repository" in reason
-            url = f"{server.url}/v2/repository/models/logarithm/{verb}"
-            assert httpx.post(url).status_code == 401
-            refused = httpx.post(url, headers=admin)
-            assert refused.status_code == 409 and refused.json() == {"error": reason}
+            stub.refused(name, code="NOT_FOUND", model_name="x", metadata=metadata)
+            assert httpx.post(f"{url}/logarithm/{action.lower()}").status_code == 401
+            assert httpx.post(f"{url}/x/{action.lower()}", headers=admin).status_code == 404
+        changed = {"parameters": {"config": "{}"}}
+        assert httpx.post(f"{url}/logarithm/load", headers=admin, json=changed).status_code == 400
+
+        stub("RepositoryModelUnload", model_name="logarithm", metadata=metadata)
+        assert not stub("ModelReady", name="logarithm").ready
+        stub.refused("ModelInfer", asked(), "NOT_FOUND")
+        (row,) = stub("RepositoryIndex").models
+        assert (row.name, row.version, row.state) == ("logarithm", "1", "UNAVAILABLE")
+        assert row.reason and not stub("RepositoryIndex", ready=True).models
+        assert httpx.post(f"{url}/logarithm/load", headers=admin).status_code == 200
+        assert stub("ModelInfer", asked()).outputs
+
+        assert httpx.post(f"{url}/logarithm/unload", headers=admin).status_code == 200
+        # As clients of the Open Inference Protocol itself name it.
+        loaded = stub("RepositoryModelLoad", repository_name="logarithm", metadata=metadata)
+        assert loaded.is_loaded and stub("ModelReady", name="logarithm").ready
+
+
+def test_what_is_answered_is_logged(tmp_path):
+    folder = tiny_models.logarithm(tmp_path)
+    trace = f"00-{'a' * 32}-{'b' * 16}-01"
+    options = ("--log-requests", "all", "--log-format", "json")
+    with own.serving(folder, *options) as (stub, server):
+        metadata = (("x-request-id", "mine"), ("traceparent", trace))
+        stub("ModelInfer", asked(), metadata=metadata)
+        stub.refused("ModelInfer", asked("x"), "NOT_FOUND")
+        server.process.send_signal(signal.SIGTERM)
+        lines = [json.loads(line) for line in server.process.stderr]
+    good, bad = [line for line in lines if line["message"] == "answered"]
+    assert (good["request_id"], good["trace_id"]) == ("mine", "a" * 32)
+    assert (good["method"], good["path"]) == ("gRPC", f"/{SERVICE}/ModelInfer")
+    assert (good["status"], good["model"], bad["status"], bad["model"]) == (
+        200,
+        "logarithm",
+        404,
+        "",
+    )
 
 
 def test_keys_lock_everything_but_health(tmp_path):
@@ -181,6 +214,7 @@ def test_deadlines_a_full_queue_and_draining(tmp_path):
         assert dict(caught.value.trailing_metadata())["grpc-retry-pushback-ms"].isdigit()
         assert second.code() == grpc.StatusCode.DEADLINE_EXCEEDED
         assert len(first.result().raw_output_contents[0]) == 256 * 4
+        assert metric(server, "expired_requests_total") == 2  # neither of them was computed
         last = stub.method("ModelInfer").future(slow_request(), timeout=60)
         while not pending(server):
             time.sleep(0.01)
@@ -189,11 +223,25 @@ def test_deadlines_a_full_queue_and_draining(tmp_path):
         assert server.process.wait(20) == 0
 
 
+def metric(server, name):
+    text = httpx.get(f"{server.url}/metrics").text
+    (row,) = [row for row in text.splitlines() if row.startswith(f"pipcook_{name}{{")]
+    return float(row.rpartition(" ")[2])
+
+
 def pending(server):
     """Requests that the model's queue has let in."""
-    text = httpx.get(f"{server.url}/metrics").text
-    rows = [row for row in text.splitlines() if row.startswith("pipcook_pending_requests{")]
-    return sum(float(row.rpartition(" ")[2]) for row in rows)
+    return metric(server, "pending_requests")
+
+
+def test_workers_share_the_port_and_count_together(tmp_path):
+    with own.serving(tiny_models.logarithm(tmp_path), "--workers", "2") as (stub, _):
+        for _ in range(12):  # connections of their own, which the kernel shares out
+            option = ("grpc.use_local_subchannel_pool", 1)
+            with grpc.insecure_channel(stub.address, options=[option]) as channel:
+                assert own.Stub(channel)("ModelInfer", asked()).outputs
+        (found,) = stub("ModelStatistics").model_stats
+        assert (found.inference_count, found.inference_stats.success.count) == (12, 12)
 
 
 def test_a_taken_port_is_said_before_anything_is_served(tmp_path, served):
