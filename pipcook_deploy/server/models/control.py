@@ -6,7 +6,7 @@ can, all switch. What was served before is let go of by then, and ends with its 
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -72,14 +72,16 @@ class Control:
         """Follow the repository, in one worker at a time, until this is cancelled."""
         if self._shelf.repository is None or not self._settings.repository_poll:
             return
-        failed = ""
+        failed, known = "", None
         while True:
             await asyncio.sleep(self._settings.repository_poll)
             if not self._store.leads():
                 continue
             try:
-                await self._change(edits.seen(await self._look()))
-                failed = ""
+                sight = await self._look()
+                if sight != known:
+                    await self._change(edits.seen(sight))
+                failed, known = "", sight
             except (DeployError, HttpError) as error:
                 if str(error) != failed:
                     failed = str(error)
@@ -96,35 +98,47 @@ class Control:
         Raises 404 if there is none, 400 with the reason if it is refused.
         """
         sight = await self._look(hurry=True)
-        await self._change(edits.load(sight, name, version), strict=True)
+        edit = edits.load(sight, name, version)
+        if version is not None:
+            await self._change(edit, asked={(name, version)})
+            return
+        failed = await self._change(edit)
+        newest = self.state.models[name].newest
+        for (refused, version, _), why in failed.items():
+            if (refused, version) == (name, newest):
+                serving = self.state.models[name].current or "no version"
+                raise HttpError(400, f"{name} {version} is refused: {why}; {serving} serves")
 
     async def unload(self, name: str, version: str | None = None) -> None:
         """Let go of a version, or of all, once their requests are answered; nothing but `load` brings them back.
 
         Raises 404 if it is not loaded, 409 if a label or a split needs it.
         """
-        await self._change(edits.unload(name, version), strict=True)
+        await self._change(edits.unload(name, version))
 
     async def set_label(self, name: str, label: str, version: str | None) -> None:
         """Name a version, which is loaded if it is not; None takes the label away.
 
         `stable` is what requests get that name none. Raises 400, 404, 409.
         """
-        await self._change(edits.label(name, label, version), strict=True)
+        asked = set() if version is None else {(name, version)}
+        await self._change(edits.label(name, label, version), asked=asked)
 
     async def set_split(self, name: str, weights: dict[str, float]) -> None:
         """Give each version, or label, its share of the requests that name none; none at all ends it.
 
         Raises 400, 404.
         """
-        await self._change(edits.split(name, weights), strict=True)
+        asked = {(name, key) for key in weights}
+        await self._change(edits.split(name, weights), asked=asked)
 
     async def rollback(self, name: str) -> None:
         """Go back to the version before and stay with it; from a split to the current version alone.
 
         Raises 404, and 409 if there was no version before.
         """
-        await self._change(edits.rollback(name), strict=True)
+        previous = self.state.models.get(name, ModelState()).previous
+        await self._change(edits.rollback(name), asked={(name, previous)})
 
     def index(self) -> list[dict[str, Any]]:
         """Every version that is there: state, reason, labels, share, engine."""
@@ -138,8 +152,13 @@ class Control:
     async def _look(self, *, hurry: bool = False) -> Sight:
         return await self._aside(self._looking, lambda: self._shelf.look(hurry=hurry))
 
-    async def _change(self, edit: Edit, *, strict: bool = False) -> None:
-        """Serve what `edit` makes of the state. What cannot be loaded is refused; `strict`: nothing changes then."""
+    async def _change(
+        self, edit: Edit, *, asked: Set[tuple[str, str]] = frozenset()
+    ) -> dict[Key, str]:
+        """Serve what `edit` makes of the state, and say what was refused on the way.
+
+        Raises 400, and changes nothing, if that is one of the versions that were `asked` for.
+        """
         operation = uuid4().hex
         ready: set[Key] = set()
         failed: dict[Key, str] = {}
@@ -149,16 +168,17 @@ class Control:
                 missing = wanted.wanted() - ready - self.state.wanted()
                 if missing:
                     more = await self._prepare_everywhere(operation, missing)
-                    if more and strict:
-                        (name, version, _), why = next(iter(more.items()))
-                        raise HttpError(400, f"{name} {version} is refused: {why}")
+                    for (name, version, _), why in more.items():
+                        if (name, version) in asked:
+                            raise HttpError(400, f"{name} {version} is refused: {why}")
                     failed |= more
                     ready |= missing
                 elif await self._commit(edit, failed, ready):
-                    return
+                    return failed
         finally:
-            await self._peers.call_all("release", operation)
-            await self._on_release(operation)
+            if operation in self._claims:
+                await self._peers.call_all("release", operation)
+                await self._on_release(operation)
 
     def _edited(self, edit: Edit, failed: dict[Key, str]) -> State:
         return edit(self.state).refusing(failed).settled(self._settings.keep_versions)
@@ -285,11 +305,6 @@ class Control:
 
     async def _aside(self, threads: ThreadPoolExecutor, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(threads, work)
-
-
-def names(rows: Iterable[dict[str, Any]]) -> list[str]:
-    """Of an index."""
-    return sorted({row["name"] for row in rows})
 
 
 def state_file(repository: Path | None) -> Path | None:

@@ -82,9 +82,9 @@ class ModelState(Options):
         wanted = {current, *labels.values(), *changed.shares, *self.kept}
         if keep != "current":
             wanted.add(previous)
-        loaded = {v: e for v, e in usable.items() if keep == "all" or v in wanted}
+        chosen = [v for v in sorted(usable, key=natural) if keep == "all" or v in wanted]
         update = {
-            "loaded": loaded,
+            "loaded": {version: usable[version] for version in chosen},
             "current": current,
             "previous": "" if previous == current else previous,
             "pinned": self.pinned and current == self.current,

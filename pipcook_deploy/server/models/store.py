@@ -38,7 +38,8 @@ class Store:
         """To both places. A repository that cannot be written to is no reason not to serve."""
         if self._shared is not None:
             write_state(self._shared / "state.json", state)
-        if self._file is None or durable(state) == self._kept:
+        # Another worker may have written in between.
+        if self._file is None or (self._shared is None and durable(state) == self._kept):
             return
         self._kept = durable(state)
         try:
