@@ -4,6 +4,7 @@ import json
 import math
 import signal
 import socket
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -232,6 +233,23 @@ def metric(server, name):
 def pending(server):
     """Requests that the model's queue has let in."""
     return metric(server, "pending_requests")
+
+
+def test_the_certificate_of_https_is_that_of_grpc(tmp_path):
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    made = [
+        "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+        "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
+        "-keyout", key, "-out", cert,
+    ]  # fmt: skip
+    subprocess.run(made, check=True, capture_output=True)
+    options = ("--tls-cert", str(cert), "--tls-key", str(key))
+    with own.serving(tiny_models.logarithm(tmp_path), *options) as (plain, _):
+        plain.refused("ServerLive", code="UNAVAILABLE", timeout=5)
+        trusted = grpc.ssl_channel_credentials(cert.read_bytes())
+        address = plain.address.replace("127.0.0.1", "localhost")
+        with grpc.secure_channel(address, trusted) as channel:
+            assert own.Stub(channel)("ModelInfer", asked()).outputs
 
 
 def test_workers_share_the_port_and_count_together(tmp_path):
