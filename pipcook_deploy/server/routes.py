@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import unquote
 
 from pipcook_deploy.server import pages
 from pipcook_deploy.server.app import Context, Handler, Routes
@@ -112,5 +111,5 @@ class Router:
         for pattern, methods in self._patterns:
             match = pattern.fullmatch(path)
             if match:
-                return methods, {k: unquote(v) for k, v in match.groupdict().items()}
+                return methods, match.groupdict()
         raise HttpError(404, f"there is nothing at {path[:200]}")

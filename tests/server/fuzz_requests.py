@@ -177,6 +177,7 @@ def seeds(model):
         of_json("/predict", {"rows": [row, row]}),
         of_json("/v2/repository/index", {"ready": True}),
         replace(load, headers=admin),
+        *(replace(request, headers=admin) for request in administration(name)),
         Request("POST", "/invocations", (("Content-Type", "text/csv"),), _csv(columns, row), "text"),
         Request("POST", "/initialize", (), b""),
         *(
@@ -199,6 +200,20 @@ def seeds(model):
     if model == "colours":
         found += pictures()
     return found
+
+
+def administration(name):
+    """Changes that leave version 1 loaded."""
+    base = f"/admin/models/{name}"
+    return [
+        Request("GET", "/admin/models"),
+        of_json(f"{base}/load", {"version": "1"}),
+        replace(of_json(f"{base}/labels/stable", {"version": "1"}), method="PUT"),
+        Request("DELETE", f"{base}/labels/stable"),
+        replace(of_json(f"{base}/split", {"weights": {"1": 90, "stable": 10}}), method="PUT"),
+        Request("DELETE", f"{base}/split"),
+        of_json(f"{base}/rollback", {}),
+    ]
 
 
 def pictures():

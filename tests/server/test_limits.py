@@ -245,3 +245,17 @@ def test_more_clients_than_connections(tmp_path):
         for _ in range(20):
             idle.enter_context(socket.create_connection(running.address, 5))
         assert httpx.get(running.url + "/healthz", timeout=10).status_code == 200
+
+
+def test_a_name_is_decoded_once(tmp_path):
+    """By granian: a second time would turn one model's name into another's."""
+    folder = tiny_models.save(
+        tmp_path,
+        "a%41",
+        [("Identity", ("in:x",), ("out:y",), {})],
+        [tiny_models.tensor("x", "float32", None)],
+        [tiny_models.tensor("y", "float32", None)],
+    )
+    with tiny_models.client_of(folder) as client:
+        assert client.get("/v2/models/a%2541").json()["name"] == "a%41"
+        assert client.get("/v2/models/a%41").status_code == 404
