@@ -15,6 +15,7 @@ from pipcook_deploy.server.clock import BodyClock
 from pipcook_deploy.server.engines.cpu import cores
 from pipcook_deploy.server.errors import HttpError
 from pipcook_deploy.server.http import Answer, Request
+from pipcook_deploy.server.lag import CROWD, Lag
 from pipcook_deploy.server.models.registry import Registry
 from pipcook_deploy.server.observe.logs import RequestLog
 from pipcook_deploy.server.observe.metrics import ServerMetrics
@@ -28,10 +29,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("pipcook_deploy.server")
 Result = TypeVar("Result")
 Handler = Callable[..., Awaitable[Answer]]
-Routes = list[
-    tuple[str, str, Handler]
-]  # method, path with {names}, handler(context, request, **names)
-SAFETY = [("x-content-type-options", "nosniff"), ("referrer-policy", "no-referrer")]
+Routes = list[tuple[str, str, Handler]]  # method, path with {names}, handler
+NOSNIFF = ("x-content-type-options", "nosniff")
+STEERING = ("/admin/", "/v2/repository/")
 
 
 class Context:
@@ -83,6 +83,7 @@ class App:
         self.context = context
         self.router = router
         self.in_flight = 0
+        self._lag = Lag(context.settings.queue_seconds)
         context.in_flight = lambda: self.in_flight
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
@@ -90,24 +91,37 @@ class App:
         if scope.proto != "http":
             protocol.close(403)
             return
-        self.in_flight += 1
-        request = Request(scope, protocol, self.context.settings, self.context.clock)
+        context = self.context
+        self.in_flight = in_flight = self.in_flight + 1
+        request = Request(scope, protocol, context.settings, context.clock)
+        request.alone = in_flight == 1
         try:
-            answer = await self._answer(request)
+            try:
+                answer = context.access.before(request) if context.access.active else None
+                if answer is None:
+                    handler, names = self.router.find(request)
+                    if in_flight >= CROWD:
+                        self._make_way(request, in_flight)
+                    answer = await handler(context, request, **names)
+            except gone():
+                raise
+            except (HttpError, PreprocessingError) as error:
+                answer = self._refused(error, request)
+            except Exception:  # a bug: logged here, and never shown to the caller
+                logger.exception("%s %s failed", request.method, request.path)
+                answer = self.router.error_body(request.path)(500, "internal error")
             protocol.response_bytes(answer.status, self._headers(answer, request), answer.body)
         except gone():
             logger.debug("client went away")
         else:
-            self.context.metrics.answered(
-                request.model, answer.status, perf_counter() - request.started
-            )
-            if answer.status > 400 or self.context.log.all:
-                self.context.log.answered(request, answer)
+            context.metrics.answered(request.model, answer.status, perf_counter() - request.started)
+            if answer.status > 400 or context.log.all:
+                context.log.answered(request, answer)
         finally:
             self.in_flight -= 1
 
     def _headers(self, answer: Answer, request: Request) -> list[tuple[str, str]]:
-        headers = [*SAFETY, ("x-request-id", request.request_id)]
+        headers = [NOSNIFF, ("x-request-id", request.request_id)]
         trace = request.traceparent
         if trace:
             headers.append(("traceparent", trace))
@@ -121,21 +135,14 @@ class App:
             headers.append(("connection", "close"))
         return headers
 
-    async def _answer(self, request: Request) -> Answer:
-        try:
-            if self.context.access.active:
-                answer = self.context.access.before(request)
-                if answer is not None:
-                    return answer
-            return await self.router.answer(self.context, request)
-        except gone():
-            raise
-        except HttpError as error:
-            worded = self.router.error_body(request.path)(error.status, error.reason)
-            return Answer(worded.status, worded.body, worded.content_type, error.headers)
-        except PreprocessingError as error:
-            reason = str(error).replace("\n", "; ")
-            return self.router.error_body(request.path)(400, reason)
-        except Exception:  # a bug: logged here, and never shown to the caller
-            logger.exception("%s %s failed", request.method, request.path)
-            return self.router.error_body(request.path)(500, "internal error")
+    def _make_way(self, request: Request, in_flight: int) -> None:
+        """While the loop is behind, predictions are refused: those who watch and steer the server get through."""
+        if request.method == "POST" and not request.path.startswith(STEERING):
+            self._lag.check(in_flight)
+
+    def _refused(self, error: HttpError | PreprocessingError, request: Request) -> Answer:
+        word = self.router.error_body(request.path)
+        if isinstance(error, PreprocessingError):
+            return word(400, str(error).replace("\n", "; "))
+        worded = word(error.status, error.reason)
+        return Answer(worded.status, worded.body, worded.content_type, error.headers)

@@ -11,14 +11,16 @@ class Call:
 
     `deadline` is a time of `time.perf_counter`. `gone` turns True when the client has left: what has not been
     computed by then never is. `admitted`: it has a place in the model's queue already.
+    `alone`: no other request is being answered that could be computed with it.
     """
 
-    __slots__ = ("_deadline", "admitted", "gone", "started")
+    __slots__ = ("_deadline", "admitted", "alone", "gone", "started")
 
     def __init__(self, seconds: float) -> None:
         self.started = perf_counter()
         self.gone = False
         self.admitted = False
+        self.alone = False
         self._deadline = self.started + seconds
 
     @property

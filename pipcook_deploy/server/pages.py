@@ -81,7 +81,11 @@ def _file(path: str) -> Handler:
             200,
             _read(name),
             content_type,
-            {"content-security-policy": POLICY, "cache-control": "no-cache"},
+            {
+                "content-security-policy": POLICY,
+                "referrer-policy": "no-referrer",
+                "cache-control": "no-cache",
+            },
         )
 
     summary = {"/": "The page for people", "/docs": "This document as a page"}.get(path, name)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from pipcook_deploy.server import pages
@@ -25,6 +26,7 @@ from pipcook_deploy.server.protocols import (
 ErrorBody = Callable[[int, str], Answer]
 
 REMEMBERED = 1024  # paths whose route needs no second search
+LONGEST_REMEMBERED = 256
 
 ROUTES: Routes = [
     *pages.ROUTES,
@@ -55,7 +57,7 @@ class Router:
     def __init__(self, routes: Routes) -> None:
         self._exact: dict[str, dict[str, Handler]] = {}
         self._patterns: list[tuple[re.Pattern[str], dict[str, Handler]]] = []
-        self._found: dict[str, tuple[dict[str, Handler], dict[str, Any]]] = {}
+        self._found: dict[tuple[str, str], tuple[Handler, dict[str, Any]]] = {}
         self.routes = with_document(routes, self.error_body)
         by_path: dict[str, dict[str, Handler]] = {}
         for method, path, handler in self.routes:
@@ -67,15 +69,20 @@ class Router:
             else:
                 self._exact[path] = methods
 
-    async def answer(self, context: Context, request: Request) -> Answer:
-        """Run the route's handler. HEAD is GET without its body; OPTIONS lists the methods."""
-        methods, names = self._find(request.path)
-        handler = methods.get(request.method)
-        if handler is None:
-            handler, answer = self._other_method(request, methods)
-            if handler is None:
-                return answer
-        return await handler(context, request, **names)
+    def find(self, request: Request) -> tuple[Handler, dict[str, Any]]:
+        """The route's handler, and what the path says. HEAD is GET without its body; OPTIONS lists the methods.
+
+        Raises 404 and 405.
+        """
+        key = (request.method, request.path)
+        found = self._found.get(key)
+        if found is None:
+            found = self._search(*key)
+            if len(self._found) >= REMEMBERED:
+                self._found.clear()
+            if len(request.path) <= LONGEST_REMEMBERED:
+                self._found[key] = found
+        return found
 
     def error_body(self, path: str) -> ErrorBody:
         """How the protocol that owns `path` words errors."""
@@ -84,28 +91,19 @@ class Router:
                 return word
         return pipcook.error
 
-    def _other_method(
-        self, request: Request, methods: dict[str, Handler]
-    ) -> tuple[Handler | None, Answer]:
+    def _search(self, method: str, path: str) -> tuple[Handler, dict[str, Any]]:
+        methods, names = self._methods(path)
         allowed = sorted({*methods, "OPTIONS", *(["HEAD"] if "GET" in methods else [])})
-        answer = Answer(204, b"", headers={"allow": ", ".join(allowed)})
-        if request.method == "OPTIONS":
-            return None, answer
-        if request.method == "HEAD" and "GET" in methods:
-            return methods["GET"], answer
-        reason = f"{request.path[:200]} takes {', '.join(allowed)}, not {request.method[:20]}"
-        raise HttpError(405, reason, allow=", ".join(allowed))
+        if method == "OPTIONS":
+            answer = Answer(204, b"", headers={"allow": ", ".join(allowed)})
+            return partial(_told, answer), {}
+        handler = methods.get("GET" if method == "HEAD" else method)
+        if handler is None:
+            reason = f"{path[:200]} takes {', '.join(allowed)}, not {method[:20]}"
+            raise HttpError(405, reason, allow=", ".join(allowed))
+        return handler, names
 
-    def _find(self, path: str) -> tuple[dict[str, Handler], dict[str, Any]]:
-        if path in self._found:
-            return self._found[path]
-        found = self._search(path)
-        if len(self._found) >= REMEMBERED:
-            self._found.clear()
-        self._found[path] = found
-        return found
-
-    def _search(self, path: str) -> tuple[dict[str, Handler], dict[str, Any]]:
+    def _methods(self, path: str) -> tuple[dict[str, Handler], dict[str, Any]]:
         if path in self._exact:
             return self._exact[path], {}
         for pattern, methods in self._patterns:
@@ -113,3 +111,7 @@ class Router:
             if match:
                 return methods, match.groupdict()
         raise HttpError(404, f"there is nothing at {path[:200]}")
+
+
+async def _told(answer: Answer, context: Context, request: Request) -> Answer:
+    return answer

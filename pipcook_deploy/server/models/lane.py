@@ -86,7 +86,7 @@ class Lane:
         """
         count = elements(inputs)
         if self.plan.inline_elements >= count:
-            if self._gatherer is not None:
+            if self._gatherer is not None and not call.alone:
                 return await self._gatherer.run(inputs)
             start = perf_counter()
             outputs = self.engine.run(inputs)
