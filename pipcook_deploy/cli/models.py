@@ -104,7 +104,9 @@ def rollback(name: str, as_json: bool, **server: Any) -> int:
 def _weight(text: str) -> tuple[str, float]:
     key, _, weight = text.rpartition("=")
     try:
-        return key, float(weight)
+        if key:
+            return key, float(weight)
+        raise ValueError
     except ValueError:
         raise click.UsageError(f"{text!r} is not VERSION=WEIGHT") from None
 

@@ -13,6 +13,7 @@ from pipcook_deploy.errors import BundleError, DeployError, ServerError
 from pipcook_deploy.server.served import ServedModel
 
 GIVEN = "given"  # the edition of what does not change
+LONGEST_REASON = 500  # a bundle may have many files that are wrong
 Versions = dict[str, dict[str, str]]  # of each name and version something
 
 
@@ -154,9 +155,11 @@ class Repository:
             try:
                 Bundle.open(path).check_files()
                 seen.edition, seen.reason = edition_of(path), ""
-            except (BundleError, OSError) as error:
+            except BundleError as error:
                 # What was whole goes on until something else is.
-                seen.reason = str(error).split("\n", 1)[0]
+                seen.reason = reason(error)[:LONGEST_REASON]
+            except OSError as error:
+                seen.reason = str(error)
 
 
 def _versions(folder: Path) -> Iterator[tuple[tuple[str, str], Path]]:
