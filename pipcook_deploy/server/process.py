@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from pipcook_deploy.errors import DeployError, MissingDependencyError
-from pipcook_deploy.server.access.stalled import end_stalled
+from pipcook_deploy.server.access.sockets import end_stalled, hang_up
 from pipcook_deploy.server.access.tls import tls_files
 from pipcook_deploy.server.app import App, Context
 from pipcook_deploy.server.job import Job
@@ -131,6 +131,7 @@ async def _serve(
     event("draining", in_flight=app.in_flight)
     await _unless(ending.now, asyncio.gather(_drain(app), beside()))
     event("stopped", unanswered=app.in_flight)
+    hang_up(job.port)
     server.stop()
     if not await _unless(ending.now, serving):
         return

@@ -27,8 +27,8 @@ class Settings:
     max_nesting: int = setting(16, "Dimensions of a tensor.")
     max_elements: int = setting(50_000_000, "Elements of one tensor.")
     body_timeout: float = setting(15.0, "Seconds from a request's head to the end of its body.")
-    # Also bounds how long an unfinished head delays the end.
-    header_timeout: float = setting(5.0, "Seconds for a request's head.")
+    # Longer than load balancers keep an idle connection, or they send a request on one that is just being closed.
+    header_timeout: float = setting(75.0, "Seconds for a request's head, and for the next request.")
     max_header: int = setting(65_536, "Bytes of a request's head; up to twice that may pass.")
     max_connections: int = setting(4096, "Connections at the same time; more wait.")
     send_timeout: float = setting(

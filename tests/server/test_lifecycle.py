@@ -209,3 +209,20 @@ def test_what_is_in_flight_is_answered_before_the_end(tmp_path, number):
     assert all(size > 500 for _, size in answers)
     with pytest.raises(OSError):
         socket.create_connection(running.address, timeout=1)
+
+
+def test_idle_connections_and_unfinished_heads_do_not_delay_the_end(folder):
+    with tiny_models.serving(folder) as running, contextlib.ExitStack() as connections:
+        for data in (
+            b"",
+            b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ",
+            post_head("Content-Length: 9")[:-4],
+        ):
+            connection = connections.enter_context(socket.create_connection(running.address, 5))
+            connection.sendall(data)
+        with httpx.Client(base_url=running.url) as kept:
+            assert kept.get("/healthz").status_code == 200
+            start = time.monotonic()
+            running.process.send_signal(signal.SIGTERM)
+            assert running.process.wait(10) == 0
+            assert time.monotonic() - start < 5  # not the header timeout

@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 
-from pipcook_deploy.server.access.stalled import end_stalled
+from pipcook_deploy.server.access.sockets import end_stalled
 from tests.server import tiny_models
 
 INFER = "/v2/models/logarithm/infer"

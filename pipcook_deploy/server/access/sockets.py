@@ -1,9 +1,10 @@
-"""Clients that stop reading their answer: the kernel ends their connections."""
+"""This process's own connections, which granian opens and has no handle for."""
 
 import os
 import socket
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -13,10 +14,8 @@ def end_stalled(port: int, seconds: float) -> int:
 
     Accepted connections get the option TCP_USER_TIMEOUT of tcp(7) from the socket that listens.
     """
-    if not sys.platform.startswith("linux"):
-        return 0
     found = 0
-    for listening in _listening(port):
+    for listening in _at(port, listening=True):
         with listening:
             listening.setsockopt(
                 socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, int(seconds * 1000))
@@ -25,8 +24,19 @@ def end_stalled(port: int, seconds: float) -> int:
     return found
 
 
-def _listening(port: int) -> Iterator[socket.socket]:
-    """Duplicates of this process's own listening sockets."""
+def hang_up(port: int) -> None:
+    """Hear no more of those who are connected to `port`: idle connections and unfinished heads end at once, while
+    answers that are on their way still arrive.
+    """
+    for connected in _at(port, listening=False):
+        with connected, suppress(OSError):  # gone already
+            connected.shutdown(socket.SHUT_RD)
+
+
+def _at(port: int, *, listening: bool) -> Iterator[socket.socket]:
+    """Duplicates of this process's own sockets at a port: those that listen, or those that were accepted."""
+    if not sys.platform.startswith("linux"):
+        return
     for entry in Path("/proc/self/fd").iterdir():
         try:
             if not str(entry.readlink()).startswith("socket:"):
@@ -34,14 +44,17 @@ def _listening(port: int) -> Iterator[socket.socket]:
             one = socket.socket(fileno=os.dup(int(entry.name)))
         except OSError:
             continue  # closed meanwhile
-        if _is_listening(one, port):
+        if _is_at(one, port) and _listens(one) == listening:
             yield one
         else:
             one.close()
 
 
-def _is_listening(one: socket.socket, port: int) -> bool:
+def _is_at(one: socket.socket, port: int) -> bool:
     if one.family not in (socket.AF_INET, socket.AF_INET6) or one.type != socket.SOCK_STREAM:
         return False
-    listens = one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-    return bool(listens) and one.getsockname()[1] == port
+    return bool(one.getsockname()[1] == port)
+
+
+def _listens(one: socket.socket) -> bool:
+    return bool(one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
