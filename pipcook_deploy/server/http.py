@@ -23,14 +23,17 @@ DISCARD_IDLE = 0.3  # without a byte
 LONGEST_TIMEOUT = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
+NO_HEADERS: Mapping[str, str] = {}
+
+
+@dataclass(slots=True)
 class Answer:
     """Status, body and headers of a response."""
 
     status: int
     body: bytes
     content_type: str = JSON
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=lambda: NO_HEADERS)
 
 
 def json_answer(value: object, status: int = 200) -> Answer:

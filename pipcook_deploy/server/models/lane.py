@@ -209,10 +209,10 @@ class Lane:
 
 def elements(tensors: Tensors) -> int:
     """Of all of them together."""
-    count = 0
-    for value in tensors.values():
-        count += value.size
-    return count
+    if len(tensors) == 1:
+        (value,) = tensors.values()
+        return value.size  # type: ignore[no-any-return]
+    return sum([value.size for value in tensors.values()])
 
 
 def _deliver(batch: Batch, results: list[Any]) -> None:

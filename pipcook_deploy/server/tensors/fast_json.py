@@ -25,6 +25,7 @@ NUMBERS = {
 }  # fmt: skip
 FLOAT32_MAX = 3.4e38
 FLOAT32_MAX_SQUARED = FLOAT32_MAX**2
+KNOWN_SHAPES = 256  # of one input
 DOT_SIZE = 4096  # numpy's dot uses threads of its own for much longer vectors
 
 
@@ -89,15 +90,18 @@ class _PlainInput:
         self._datatype = DATATYPES[tensor.dtype]
         self._shape = tensor.shape
         self._max = max_elements
+        self._known: dict[bytes, tuple[list[int], int]] = {}
         self._dtype = NUMBERS[tensor.dtype]
         self._buffer, self._wide = BUFFERS[self._dtype.kind]
 
     def read(self, row: Any) -> Any:
         if row["datatype"] != self._datatype or row["name"] != self.name:
             return None
-        shape = row["shape"].as_list()
-        count = self._count(shape)
-        if not 0 < count <= self._max:
+        sizes = row["shape"]
+        # Whole numbers only: 1.0 and true equal 1, and are no sizes.
+        known = self._known.get(bytes(sizes.as_buffer(of_type="i")))
+        shape, count = known or self._sized(sizes.as_list())
+        if not count:
             return None
         data = row["data"]
         if not (isinstance(data[0], float | int) and len(data) == count) and not _nested(
@@ -110,16 +114,21 @@ class _PlainInput:
         narrow = narrowed(flat, self._dtype)
         return None if narrow is None else narrow.reshape(shape)
 
-    def _count(self, shape: list[Any]) -> int:
-        """Elements of `shape`; -1 if the model takes another. 1.0 and true equal 1, and are no sizes."""
+    def _sized(self, shape: list[int]) -> tuple[list[int], int]:
+        """A shape and its elements; 0 of them if the model takes another."""
         if len(shape) != len(self._shape):
-            return -1
+            return shape, 0
         count = 1
         for size, wanted in zip(shape, self._shape, strict=True):
             if type(size) is not int or size < 0 or wanted not in (None, size):
-                return -1
+                return shape, 0
             count *= size
-        return count
+        if count > self._max:
+            return shape, 0
+        if len(self._known) >= KNOWN_SHAPES:
+            self._known.clear()
+        self._known[np.array(shape, np.int64).tobytes()] = shape, count
+        return shape, count
 
 
 def narrowed(flat: Any, dtype: Any) -> Any:
