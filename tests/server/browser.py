@@ -14,26 +14,46 @@ FLAGS = [
     "--disable-dev-shm-usage", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
     "--window-size=800,760", "--remote-debugging-pipe",
 ]  # fmt: skip
-KEYS = {"Tab": 9, "Enter": 13, " ": 32}
+KEYS = {"Tab": 9, "Enter": 13, " ": 32, "ArrowRight": 39}
 
 
 class Page:
-    """One tab. What it logs and what it is forbidden to load is kept in `complaints`."""
+    """One tab at a time. What it logs and what it is forbidden to load is kept in `complaints`."""
 
     def __init__(self, read, write):
         self._read, self._write = read, write
         self._ids = count(1)
-        self._session = None
+        self._session = self._target = None
         self.complaints = []
 
     def open(self, url):
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
+        self.close()
+        self._target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        attached = self.call("Target.attachToTarget", targetId=self._target, flatten=True)
         self._session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Log", "DOM"):
             self.call(f"{domain}.enable")
         self.call("Page.navigate", url=url)
         self.until("document.readyState === 'complete'")
+
+    def close(self):
+        self._session = None
+        if self._target:
+            self.call("Target.closeTarget", targetId=self._target)
+        self._target = None
+
+    def look(self, width, height, *, dark=False):
+        """A window of this size; a phone's if it is narrow. Without scroll bars, which differ by system."""
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.call("Emulation.setEmulatedMedia", features=[scheme])
+        self.call("Emulation.setScrollbarsHidden", hidden=True)
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=width < 500,
+        )
 
     def call(self, method, **params):
         message = {"id": next(self._ids), "method": method, "params": params}

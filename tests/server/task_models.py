@@ -111,3 +111,85 @@ def painter(folder, dtype="uint8"):
         task="image-to-image",
         preprocessing={"image": [*tiny_models.IMAGE[:2], {"op": "cast", "dtype": dtype}]},
     )
+
+
+FRUIT = {
+    "apple": (205, 45, 50),
+    "plum": (95, 50, 120),
+    "orange": (240, 140, 30),
+    "pear": (175, 190, 60),
+    "lemon": (245, 220, 70),
+}
+
+
+def fruit(folder, version="1"):
+    """Tells fruit by the mean colour: the nearer to a fruit's own, the higher its probability."""
+    colours = np.array(list(FRUIT.values()), np.float32) / 255
+    # -|m - c|^2 up to a constant, so steep that the nearest is almost certain.
+    steep = 12.0
+    return save(
+        folder,
+        "fruit",
+        [
+            ("ReduceMean", ("in:image", "axes"), ("mean",), {"keepdims": 0}),
+            ("MatMul", ("mean", "weights"), ("product",), {}),
+            ("Add", ("product", "bias"), ("logits",), {}),
+            ("Softmax", ("logits",), ("out:scores",), {"axis": 1}),
+        ],
+        [tensor("image", "float32", None, 4, 4, 3)],
+        [tensor("scores", "float32", None, 5)],
+        [
+            ("axes", np.array([1, 2], np.int64)),
+            ("weights", (2 * steep * colours.T).astype(np.float32)),
+            ("bias", (-steep * (colours**2).sum(axis=1)).astype(np.float32)),
+        ],
+        task="image-classification",
+        labels=list(FRUIT),
+        description="Tells fruit by its colour.",
+        version=version,
+        preprocessing={
+            "image": [
+                {"op": "decode"},
+                {"op": "center_crop", "height": 90, "width": 90},
+                *tiny_models.IMAGE[1:],
+            ]
+        },
+    )
+
+
+def homes(folder):
+    """The price of a home: a sum of its columns."""
+    columns = [
+        tensor("area", "float32", None, 1),
+        tensor("rooms", "int64", None, 1),
+        tensor("built", "int64", None, 1),
+        tensor("garden", "bool", None, 1),
+        tensor("city", "string", None, 1),
+    ]
+    return save(
+        folder,
+        "homes",
+        [
+            *[
+                ("Cast", (f"in:{name}",), (f"{name}.number",), {"to": 1})
+                for name in ("rooms", "built", "garden")
+            ],
+            (
+                "Concat",
+                ("in:area", "rooms.number", "built.number", "garden.number"),
+                ("row",),
+                {"axis": 1},
+            ),
+            ("MatMul", ("row", "weights"), ("sum",), {}),
+            ("Add", ("sum", "base"), ("out:price",), {}),
+            ("Identity", ("in:city",), ("out:city_read",), {}),
+        ],
+        columns,
+        [tensor("price", "float32", None, 1), tensor("city_read", "string", None, 1)],
+        [
+            ("weights", np.array([[3500], [12000], [900], [25000]], np.float32)),
+            ("base", np.array([-1_700_000], np.float32)),
+        ],
+        task="tabular",
+        description="What a home costs.",
+    )

@@ -13,7 +13,7 @@ from pipcook_deploy.server.routes import ROUTES, Router
 from tests.server import task_models, tiny_models
 
 
-@pytest.fixture(scope="module", params=["colours", "person", "iris", "half"])
+@pytest.fixture(scope="module", params=["colours", "person", "iris", "half", "fruit"])
 def client(request, tmp_path_factory):
     make = getattr(tiny_models, request.param, None) or getattr(task_models, request.param)
     with tiny_models.client_of(make(tmp_path_factory.mktemp("m"))) as found:

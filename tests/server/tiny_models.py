@@ -200,9 +200,14 @@ def serving(folder, *options):
     """A server on a free port; its URL is what it says when it is ready."""
     command = [sys.executable, "-m", "pipcook_deploy.server", "--port", "0"]
     command += ["--spec", str(folder / "spec.json"), "--artifact", str(folder / "artifact.json")]
-    process = subprocess.Popen(
-        [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    with started([*command, *options]) as server:
+        yield server
+
+
+@contextmanager
+def started(command):
+    """A server by a command that says its URL when it is ready."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         line = process.stdout.readline()
         assert line.startswith("serving at "), line + process.stderr.read()

@@ -1,24 +1,27 @@
 """Example requests for a loaded model: right in form, whatever the model is."""
 
+import base64
+import struct
+import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from pipcook_deploy.preprocess.operations import Operation
 from pipcook_deploy.server.models.loaded import LoadedModel
 from pipcook_deploy.server.tensors.datatypes import NO_JSON, datatype
 from pipcook_deploy.spec import TensorSpec
 
 ELEMENTS = 4096  # more than this is no example that anyone reads
-# A grey pixel: the smallest PNG that decodes.
-PIXEL = (
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
-)
 
 
-def value_of(tensor: TensorSpec, kind: str) -> Any:
+def value_of(tensor: TensorSpec, kind: str, operations: Sequence[Operation]) -> Any:
     """One sample of an input as /predict takes it in JSON; None if it is too large."""
-    if kind in ("image", "text"):
-        return PIXEL if kind == "image" else "some words"
+    if kind == "image":
+        return base64.b64encode(grey_png(*_needed(operations))).decode()
+    if kind == "text":
+        return "some words"
     shape = _shape(tensor)[1:]
     lone = shape in ((), (1,))
     return _filled(tensor, () if lone else shape)
@@ -27,7 +30,8 @@ def value_of(tensor: TensorSpec, kind: str) -> Any:
 def predict_example(found: LoadedModel) -> dict[str, Any] | None:
     """The JSON body of /predict; None if the model cannot be asked so."""
     kinds, inputs = found.predictor.kinds, found.spec.inputs
-    values = {tensor.name: value_of(tensor, kinds[tensor.name]) for tensor in inputs}
+    declared = found.spec.preprocessing
+    values = {t.name: value_of(t, kinds[t.name], declared.get(t.name, ())) for t in inputs}
     if not found.predictor.takes or None in values.values():
         return None
     if found.predictor.takes in ("image", "text"):
@@ -48,6 +52,27 @@ def instances_example(found: LoadedModel) -> dict[str, Any] | None:
     if len(values) < len(inputs) or None in values.values():
         return None
     return {"instances": [values if len(values) > 1 else values[inputs[0].name]]}
+
+
+def grey_png(height: int, width: int) -> bytes:
+    """The smallest picture of its size."""
+    head = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    rows = (b"\0" + b"\xaa" * ((width + 7) // 8)) * height
+    parts = ((b"IHDR", head), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in parts
+    )
+
+
+def _needed(operations: Sequence[Operation]) -> tuple[int, int]:
+    """Height and width: a crop before any resize cannot do with less."""
+    for operation in operations:
+        if operation.op == "center_crop":
+            return operation.height, operation.width
+        if operation.op == "resize":
+            break
+    return 1, 1
 
 
 def _tensor(tensor: TensorSpec) -> dict[str, Any] | None:

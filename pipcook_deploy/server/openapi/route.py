@@ -9,7 +9,7 @@ from pipcook_deploy.server.openapi.describe import JSON, describe
 from pipcook_deploy.server.openapi.document import ErrorBody, document
 
 # Protocols that are described in modules of their own, which are loaded with the first document.
-DESCRIBED = ("oip", "triton", "tf_serving", "clouds")
+DESCRIBED = ("oip", "triton", "tf_serving", "clouds", "admin")
 
 
 def load_descriptions() -> None:

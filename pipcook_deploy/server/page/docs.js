@@ -3,6 +3,7 @@ import { make } from "./page-answers.js";
 import { ask, milliseconds, useKey } from "./page-server.js";
 
 const get = (id) => document.getElementById(id);
+const SHORT = 60; // characters of an object that is written in one line
 const MAX_SHOWN = 20000; // characters of an answer
 let document_ = null;
 
@@ -30,13 +31,14 @@ function outlined(schema, depth = 0) {
       const optional = it.required?.includes(name) ? "" : "?";
       return `${pad}  ${name}${optional}: ${outlined(value, depth + 1)}`;
     });
-    return `{\n${rows.join("\n")}\n${pad}}`;
+    const line = rows.map((row) => row.trim()).join(", ");
+    return line.length <= SHORT && !line.includes("\n") ? `{ ${line} }` : `{\n${rows.join("\n")}\n${pad}}`;
   }
   return [it.type ?? "anything"].flat().join(" or ");
 }
 
 function schemaBlock(media, content) {
-  const part = make("div");
+  const part = make("div", "media");
   part.append(make("p", "hint", media));
   if (content.schema && Object.keys(content.schema).length) {
     const block = make("pre", "schema", outlined(content.schema));
@@ -51,6 +53,13 @@ function described(list, rows) {
   return list;
 }
 
+// `words` in code's letters.
+function prose(text) {
+  const part = make("p");
+  text.split("`").forEach((words, i) => part.append(i % 2 ? make("code", "", words) : words));
+  return part;
+}
+
 function operation(method, path, said) {
   const whole = make("details", "operation");
   whole.id = said.operationId;
@@ -63,7 +72,7 @@ function operation(method, path, said) {
 
 function body(method, path, said) {
   const inner = make("div");
-  if (said.description) inner.append(make("p", "", said.description));
+  if (said.description) inner.append(prose(said.description));
   const parameters = said.parameters ?? [];
   if (parameters.length) {
     const rows = parameters.map((it) => [it.name, `${it.in}${it.required ? ", required" : ""}. ${it.description}`]);
@@ -199,6 +208,7 @@ async function start() {
   document.title = value.info.title;
   get("title").textContent = value.info.title;
   get("about").textContent = value.info.description;
+  get("key-form").hidden = !value.security;
   get("contents").append(
     ...value.tags.map(({ name }) => {
       const link = make("a", "", name);

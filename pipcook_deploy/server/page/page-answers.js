@@ -9,7 +9,9 @@ export function clear() {
   get("bars").replaceChildren();
   get("outputs").replaceChildren();
   get("boxes").replaceChildren();
-  get("latency").textContent = "";
+  get("latency").replaceChildren();
+  get("answered").textContent = "";
+  get("answered").hidden = true;
   get("error").hidden = true;
   get("waiting").hidden = false;
 }
@@ -29,17 +31,21 @@ export function show(answer, gives, several) {
   else if (gives === "boxes") boxes(value.data[0]);
   else if (gives === "classes") bars(value.data[0].top);
   else outputs(value.data[0].outputs);
-  get("latency").textContent = times(answer, several);
+  get("latency").replaceChildren(...times(answer).map(([name, ms]) => time(name, ms)));
+  get("answered").textContent = several && answer.model ? `Answered by ${answer.model.replace("/", ", version ")}` : "";
+  get("answered").hidden = !get("answered").textContent;
 }
 
-function times({ trip, steps, model }, several) {
-  const parts = [`${milliseconds(trip)} ms there and back`];
-  if (steps) {
-    const { prepare, compute, total } = steps;
-    parts.push(`server ${milliseconds(total)} ms (prepare ${milliseconds(prepare)}, model ${milliseconds(compute)})`);
-  }
-  if (several && model) parts.push(`answered by ${model.replace("/", " version ")}`);
-  return parts.join(" · ");
+function times({ trip, steps }) {
+  if (!steps) return [["Round trip", trip]];
+  const { prepare, compute, total } = steps;
+  return [["Round trip", trip], ["Server", total], ["Prepare", prepare], ["Model", compute]];
+}
+
+function time(name, ms) {
+  const part = document.createElement("div");
+  part.append(make("dt", "", name), make("dd", "", `${milliseconds(ms)} ms`));
+  return part;
 }
 
 function bar(category, score, width, shares) {
@@ -76,14 +82,12 @@ function boxes(found) {
   }
   bars(found);
   const { naturalWidth, naturalHeight } = get("preview");
-  get("boxes").setAttribute("viewBox", `0 0 ${naturalWidth} ${naturalHeight}`);
+  const sides = { left: naturalWidth, top: naturalHeight, width: naturalWidth, height: naturalHeight };
   for (const { category, box } of found) {
-    const rect = document.createElementNS("http://www.w3.org/2000/svg", "rect");
-    ["x", "y", "width", "height"].forEach((name, i) => rect.setAttribute(name, Math.max(0, box[i])));
-    const title = document.createElementNS("http://www.w3.org/2000/svg", "title");
-    title.textContent = category;
-    rect.append(title);
-    get("boxes").append(rect);
+    const frame = document.createElement("div");
+    Object.entries(sides).forEach(([side, whole], i) => (frame.style[side] = `${(100 * box[i]) / whole}%`));
+    frame.append(make("span", "", category));
+    get("boxes").append(frame);
   }
 }
 
@@ -103,7 +107,7 @@ function block(name, sizes, values, whole, type = "") {
   const head = make("h2", "", name);
   head.append(" ", make("small", "", `${type} ${sizes.length ? `[${sizes.join(", ")}]` : ""}`.trim()));
   part.append(head);
-  if (values.length <= 4) part.append(make("div", "value", values.map(said).join("   ")));
+  if (values.length <= 4) part.append(make("div", "value", values.map(said).join(", ")));
   else {
     const text = values.length <= MANY ? values.map(said).join("\n") : JSON.stringify(whole);
     const cut = text.length > LONGEST ? `${text.slice(0, LONGEST)} …` : text;

@@ -4,6 +4,7 @@ import { fail, make } from "./page-answers.js";
 const get = (id) => document.getElementById(id);
 const FIELDS = 64; // elements of an input that get a field each
 let stream = null;
+let starting = false; // the browser is asking for leave
 let previewUrl = null;
 
 export function json(text) {
@@ -38,11 +39,15 @@ export function stopCamera() {
 }
 
 async function startCamera() {
+  if (starting) return;
+  starting = true;
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
   } catch (error) {
     fail(`The camera cannot be used: ${error.message}`);
     return;
+  } finally {
+    starting = false;
   }
   const video = get("video");
   video.srcObject = stream;

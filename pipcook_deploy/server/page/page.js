@@ -24,7 +24,7 @@ async function answer(path, { body, headers, command }) {
   try {
     const given = await ask(path, { method: "POST", body, headers });
     if (mine !== latest) return;
-    show(given, chosen.model.gives, models.length > 1);
+    show(given, chosen.model.gives, get("model").length > 1);
   } catch (error) {
     if (mine !== latest) return;
     fail(error.message);
