@@ -99,6 +99,8 @@ async def _run(
     finally:
         peers.close()
     if ending.now.is_set():
+        # What is cut off complains.
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
         raise EndNowError
 
 

@@ -162,7 +162,7 @@ def test_the_state_is_kept_whole_or_not_at_all(tmp_path):
     assert read_state(file).models["m"].labels == {"stable": "1"}
     for damaged in (b"", b"{", b"[]", b'{"models": {"m": {"labels": 1}}}', b'{"x": 1}', b"\xff"):
         file.write_bytes(damaged)
-        with pytest.raises(ServerError, match="state.json: is damaged"):
+        with pytest.raises(ServerError, match=r"state\.json: is damaged"):
             read_state(file)
 
 
