@@ -135,7 +135,8 @@ def test_the_crash_of_a_worker_loses_only_what_was_in_flight_in_it(server):
             client.join()
     assert not any(client.refused for client in clients)
     assert all(client.good > 50 for client in clients)
-    assert all(client.broken <= 2 for client in clients)  # its own connection, once a crash
+    # Of each crash its own connection, and one that the kernel gave to the dying process.
+    assert all(client.broken <= 4 for client in clients)
     with suppress(httpx.TransportError):  # the fixture's own connection may have been there
         server.client.get("/healthz")
     # The one that was started again serves what was agreed on meanwhile.
