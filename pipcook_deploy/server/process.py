@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from pipcook_deploy.errors import DeployError, MissingDependencyError
+from pipcook_deploy.preprocess.errors import PreprocessingError
 from pipcook_deploy.server.access.sockets import end_stalled, hang_up
 from pipcook_deploy.server.access.tls import tls_files
 from pipcook_deploy.server.app import App, Context
@@ -128,7 +129,7 @@ async def _serve(
     end_stalled(job.port, job.settings.send_timeout)
     event("serving", url=job.url, pid=os.getpid())
     ready(control.index())
-    with _task(control.watch()):
+    with _task(control.watch()), _task(app.context.compute(partial(warm_up, app.context.registry))):
         await _unless(ending.soon, asyncio.shield(serving))
     event("draining", in_flight=app.in_flight)
     await _unless(ending.now, asyncio.gather(_drain(app), beside()))
@@ -140,6 +141,16 @@ async def _serve(
     # granian's threads let go of their last Python objects after it says that it has ended; a
     # thread that does so while the interpreter shuts down aborts the process.
     await asyncio.sleep(SETTLE_SECONDS)
+
+
+def warm_up(registry: Registry) -> None:
+    """Decode a picture where that will be asked for: the first one takes as long as importing what decodes it."""
+    from pipcook_deploy.server.openapi.examples import grey_png
+
+    for model in registry.models():
+        if model.predictor.takes == "image":
+            with suppress(PreprocessingError):  # too small a picture for a crop
+                model.predictor.prepare([grey_png(64, 64)])
 
 
 @contextmanager
