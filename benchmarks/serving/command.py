@@ -11,7 +11,7 @@ from typing import Any
 
 from measure import write_json
 
-from serving import footprint, images, mlp, steady
+from serving import footprint, images, mlp, steady, swaps
 from serving.scenario import Plan, Result
 from serving.table import verdicts
 
@@ -23,6 +23,7 @@ SCENARIOS: dict[str, tuple[Callable[[Plan], Result], str]] = {
     ),
     "tail": (steady.tail, "p99 against p50 at 70 % of saturation"),
     "overload": (steady.overload, "twice the saturation"),
+    "swaps": (swaps.run, "a thousand version swaps under load"),
     "start": (footprint.cold_start, "process start to first answer"),
     "memory": (footprint.memory, "resident memory of the small MLP's server"),
     "million": (footprint.million, "its memory over a million requests"),
@@ -38,7 +39,6 @@ def main() -> int:
         rounds=arguments.rounds,
         seconds=arguments.seconds,
         connections=arguments.connections,
-        threads=arguments.threads,
         overload_seconds=arguments.overload_seconds,
         peers=tuple(arguments.peers),
     )
@@ -78,9 +78,6 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5, help="of load, each time")
     parser.add_argument("--connections", type=int, default=16)
-    parser.add_argument(
-        "--threads", type=int, default=min(2, os.cpu_count() or 1), help="of the engine in a loop"
-    )
     parser.add_argument("--overload-seconds", type=float, default=60)
     parser.add_argument("--peers", nargs="*", default=[], help="only these (see peers.toml)")
     parser.add_argument("--json", type=Path)

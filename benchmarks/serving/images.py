@@ -5,6 +5,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from measure import needed, timed
 
@@ -26,7 +27,7 @@ WARM_SECONDS = 1
 class Turn:
     """Answers a second of the server and turns a second of the loop, in one round."""
 
-    engine: str
+    chosen: ours.Chosen
     served: float
     looped: float
     p50: float
@@ -37,12 +38,23 @@ class Turn:
         """What is left of the engine."""
         return self.served / self.looped if self.looped else float("nan")
 
+    def as_json(self) -> dict[str, Any]:
+        """For the result file."""
+        return vars(self) | {"chosen": str(self.chosen), "ratio": self.ratio}
+
 
 def run(plan: Plan) -> Result:
     """Both models, both kinds of body, server and loop in turns."""
     result = Result()
     rows: list[tuple[str, ...]] = [
-        ("images", "engine", "server/s", "loop/s", "p50 ms", "server / loop of each round")
+        (
+            "images",
+            "streams x threads",
+            "server/s",
+            "loop/s",
+            "p50 ms",
+            "server / loop of each round",
+        )
     ]
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "picture.jpg"
@@ -57,7 +69,7 @@ def run(plan: Plan) -> Result:
                     result.failed[what] = str(error)
                     result.bars.append(unmeasured(f"{what}: part of the loop", wanted, str(error)))
                     continue
-                result.figures[what] = [vars(turn) | {"ratio": turn.ratio} for turn in turns]
+                result.figures[what] = [turn.as_json() for turn in turns]
                 rows.append(row(what, turns))
                 ratio = median([turn.ratio for turn in turns])
                 result.bars.append(at_least(f"{what}: part of the loop", ratio, bar))
@@ -74,17 +86,21 @@ def rounds(plan: Plan, served: Served, kind: str, file: Path) -> list[Turn]:
     for number in range(plan.rounds):
         print(f"round {number + 1}: {served.name}, {kind}", file=sys.stderr, flush=True)
         with ours.serving(served, request, right) as server:
-            engine = ours.engine(server, served)
+            chosen = ours.chosen(server, served)
             saturate(request, server.port, WARM_SECONDS, plan.connections)
             found = saturate(request, server.port, plan.seconds, plan.connections)
-        looped = loop(served, engine, plan, file if kind == "JPEG" else None)
-        turns.append(Turn(engine, found.rate, looped, found.p50, found.wrong))
+        looped = loop(served, chosen, plan, file if kind == "JPEG" else None)
+        turns.append(Turn(chosen, found.rate, looped, found.p50, found.wrong))
     return turns
 
 
-def loop(served: Served, engine: str, plan: Plan, file: Path | None) -> float:
-    """Turns a second of the engine in a loop, with the product's preprocessing if there is a file."""
-    words = [str(served.bundle), engine, str(plan.threads), str(plan.seconds)]
+def loop(served: Served, chosen: ours.Chosen, plan: Plan, file: Path | None) -> float:
+    """Turns a second of the engine in a loop of one process, on the threads that the server chose.
+
+    With the product's preprocessing if there is a file.
+    """
+    words = [str(served.bundle), chosen.engine, str(chosen.streams), str(chosen.threads)]
+    words.append(str(plan.seconds))
     words += [str(file)] if file else []
     done = needed(timed([sys.executable, "-P", LOOP, *words]), "the engine's loop")
     found = json.loads(done.out)
@@ -104,7 +120,7 @@ def row(what: str, turns: list[Turn]) -> tuple[str, ...]:
     wrong = ", ".join({turn.wrong for turn in turns if turn.wrong})
     return (
         what,
-        turns[0].engine,
+        ", ".join(sorted({str(turn.chosen) for turn in turns})),
         f"{median([turn.served for turn in turns]):.1f}",
         f"{median([turn.looped for turn in turns]):.1f}",
         f"{median([turn.p50 for turn in turns]):.1f}",

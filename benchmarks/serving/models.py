@@ -70,7 +70,7 @@ def expected(served: Served) -> Any:
 
 @cache
 def model(name: str) -> Served:
-    """ "mlp", "mobilenet_v2" or "resnet50"; made if it is not there."""
+    """ "mlp", "mlp_other", "mobilenet_v2" or "resnet50"; made if it is not there."""
     from pipcook_deploy.bundle import Bundle
 
     folder = FOLDER / name

@@ -15,7 +15,6 @@ class Plan:
     rounds: int = 3
     seconds: float = 5.0
     connections: int = 16
-    threads: int = 2
     overload_seconds: float = 60.0
     peers: Sequence[str] = ()  # all if none is named
 

@@ -5,6 +5,7 @@ import importlib
 import math
 import shutil
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -152,6 +153,69 @@ def test_an_overload_counts_what_is_neither_served_nor_refused():
     assert (served.figure, served.met) == ("5.00 x unloaded", False)
     nothing = {"statuses": {}, "failed": 0, "unanswered": 0}
     assert not steady.overload_bars("x", {"overload": nothing, "unloaded": unloaded})[1].met
+
+
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="no wrk")
+def test_an_answer_that_mixes_versions_or_is_none_is_counted_under_load():
+    swaps, bodies = module("swaps"), module("bodies")
+    right = {1: b"0.25", 2: b"0.5"}
+
+    async def script(number, writer):
+        version = number % 2 + 1
+        data = right[version] if number % 10 else right[3 - version]
+        body = b'{"model_version":"%d","outputs":[{"data":[%s]}]}' % (version, data)
+        status = b"503 Busy" if number == 7 else b"200 OK"
+        writer.write(b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body))
+        return False
+
+    stub = Stub(script)
+    try:
+        request = bodies.Request("/", {}, b"{}")
+        plan = module("scenario").Plan(connections=2)
+        with swaps.load(plan, request, stub, {"ODD": "0.25", "EVEN": "0.5"}) as seen:
+            while stub.count < 200:
+                time.sleep(0.01)
+    finally:
+        stub.end()
+    assert seen["refused"] == 1
+    assert seen["wrong"] >= 19
+    assert min(seen["odd"], seen["even"]) >= 70
+    assert '"model_version"' in seen["example"]
+
+
+@pytest.fixture
+def swapped():
+    asked = {"odd": 5, "even": 5, "refused": 0, "broken": 0, "wrong": 0, "example": ""}
+    return {
+        "swaps": 1000, "late": 0, "requests": asked, "milliseconds": {},
+        "resident_before": 100.0, "resident_after": 101.0,
+    }  # fmt: skip
+
+
+def test_swaps_are_held_to_every_answer(swapped):
+    bars = module("swaps").bars
+    assert [bar.met for bar in bars(swapped)] == [True, True, True, True, None]
+    for found, place in (
+        (swapped | {"swaps": 999}, 0),
+        (swapped | {"requests": swapped["requests"] | {"even": 0}}, 0),
+        (swapped | {"requests": swapped["requests"] | {"broken": 1}}, 1),
+        (swapped | {"requests": swapped["requests"] | {"refused": 1}}, 1),
+        (swapped | {"requests": swapped["requests"] | {"wrong": 1}}, 2),
+        (swapped | {"late": 1}, 3),
+    ):
+        assert bars(found)[place].met is False
+
+
+def test_the_loop_is_given_what_the_server_says_that_it_chose():
+    ours = module("ours")
+    text = (
+        'pipcook_model_info{chosen="openvino (onnx), 2 streams x 1 thread",engine="openvino",model="m",version="1"} 1.0\n'
+        'pipcook_engine_threads{model="m",version="1"} 1.0\n'
+        'pipcook_engine_streams{model="m",version="1"} 2.0\n'
+    )
+    assert ours.read_choice(text, "m") == ours.Chosen("openvino", threads=1, streams=2)
+    with pytest.raises(ValueError, match="pipcook_model_info of other"):
+        ours.read_choice(text, "other")
 
 
 @pytest.fixture
