@@ -79,7 +79,10 @@ class Bundle:
         link.
         """
         # First of all, and alone: reading a link or a pipe is what must not happen.
-        wrong = foreign_entries(self.path) or [*self._wrong_sums(), *self._wrong_files()]
+        wrong = foreign_entries(self.path)
+        if not wrong:
+            digests = _digests(self.path)
+            wrong = [*self._wrong_sums(digests), *self._wrong_files(digests)]
         if wrong:
             raise BundleError(
                 "\n".join(f"{self.path}: {line}" for line in dict.fromkeys(wrong)),
@@ -96,34 +99,42 @@ class Bundle:
             found[f"samples/{sample.path}"] = sample
         return found
 
-    def _wrong_files(self) -> list[str]:
-        expected = self._expected()
-        present = {path.relative_to(self.path).as_posix() for path in files_below(self.path)}
+    def _wrong_files(self, digests: dict[str, str]) -> list[str]:
+        expected, present = self._expected(), digests.keys()
         wrong = [f"{name}: is missing" for name in sorted(expected.keys() - present)]
         extra = present - expected.keys() - {MANIFEST, SUMS}
         wrong += [f"{name}: does not belong to the bundle" for name in sorted(extra)]
         for name in sorted(expected.keys() & present):
-            if sha256(self.path / name) != expected[name].sha256:
+            if digests[name] != expected[name].sha256:
                 wrong.append(f"{name}: was changed (its sha256 is not the manifest's)")
         return wrong
 
-    def _wrong_sums(self) -> list[str]:
+    def _wrong_sums(self, digests: dict[str, str]) -> list[str]:
         try:
             text = (self.path / SUMS).read_bytes()
         except OSError:
             return [f"{SUMS}: is missing"]
         # Comparing the whole text finds a changed byte in the sums, in the manifest, or in any file.
-        if text == sums(self.path):
+        if text == _listed(digests):
             return []
         rows = (line.partition("  ") for line in text.decode(errors="replace").splitlines())
         listed = {name: digest for digest, _, name in rows}
-        if listed.get(MANIFEST) != sha256(self.path / MANIFEST):
+        if listed.get(MANIFEST) != digests.get(MANIFEST):
             return [f"{MANIFEST}: was changed (its sha256 is not that of {SUMS})"]
         return [f"{SUMS}: does not fit the files"]
 
 
 def sums(folder: Path) -> bytes:
     """The content of `SHA256SUMS` for a bundle as it lies there."""
-    names = [path.relative_to(folder).as_posix() for path in files_below(folder)]
-    rows = [f"{sha256(folder / name)}  {name}\n" for name in names if name != SUMS]
+    return _listed(_digests(folder))
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """Of every file by its name in the folder, in order."""
+    paths = ((path.relative_to(folder).as_posix(), path) for path in files_below(folder))
+    return {name: sha256(path) for name, path in paths}
+
+
+def _listed(digests: dict[str, str]) -> bytes:
+    rows = [f"{digest}  {name}\n" for name, digest in digests.items() if name != SUMS]
     return "".join(rows).encode()

@@ -2,7 +2,7 @@ import signal
 
 import pytest
 
-from pipcook_deploy.cli.app import _stop_on_sigterm
+from pipcook_deploy.cli.app import stop_on_sigterm
 
 
 @pytest.fixture
@@ -16,12 +16,12 @@ def handlers():
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_closed_terminal_ends_like_ctrl_c(handlers, number):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    _stop_on_sigterm()
+    stop_on_sigterm()
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(number)
 
 
 def test_nohup_is_obeyed(handlers):
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    _stop_on_sigterm()
+    stop_on_sigterm()
     assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN

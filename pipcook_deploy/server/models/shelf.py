@@ -76,10 +76,13 @@ class Shelf:
         if self.repository is None:
             raise ServerError(f"there is no {name} {version} to load")
         folder = self.repository.folder / name / version
-        served = open_served(folder, name, version)
-        if edition_of(folder) != edition:
-            raise ServerError(f"{folder}: changed while it was loaded")
-        return served
+        try:
+            served = open_served(folder, name, version)
+            if edition_of(folder) == edition:
+                return served
+        except OSError as error:  # a file that was there a moment ago
+            raise ServerError(f"{folder}: cannot be read: {error.strerror}") from error
+        raise ServerError(f"{folder}: changed while it was loaded")
 
 
 def edition_of(folder: Path) -> str:
