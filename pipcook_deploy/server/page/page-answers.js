@@ -4,8 +4,10 @@ import { milliseconds } from "./page-server.js";
 const get = (id) => document.getElementById(id);
 const MANY = 64; // numbers of an output that are shown one below the other
 const LONGEST = 20000; // characters of a larger one
+let framed = 0; // frames that come after a newer answer are dropped
 
 export function clear() {
+  framed += 1;
   get("bars").replaceChildren();
   get("outputs").replaceChildren();
   get("boxes").replaceChildren();
@@ -81,13 +83,19 @@ function boxes(found) {
     return;
   }
   bars(found);
+  const mine = ++framed;
+  // An answer can be there before the picture is: until then its size is 0.
+  get("preview").decode().then(() => mine === framed && frame(found), () => {});
+}
+
+function frame(found) {
   const { naturalWidth, naturalHeight } = get("preview");
   const sides = { left: naturalWidth, top: naturalHeight, width: naturalWidth, height: naturalHeight };
   for (const { category, box } of found) {
-    const frame = document.createElement("div");
-    Object.entries(sides).forEach(([side, whole], i) => (frame.style[side] = `${(100 * box[i]) / whole}%`));
-    frame.append(make("span", "", category));
-    get("boxes").append(frame);
+    const around = make("div", "", "");
+    Object.entries(sides).forEach(([side, whole], i) => (around.style[side] = `${(100 * box[i]) / whole}%`));
+    around.append(make("span", "", category));
+    get("boxes").append(around);
   }
 }
 
