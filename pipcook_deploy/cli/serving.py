@@ -67,7 +67,7 @@ def serve(
     from pipcook_deploy.cli.progress import watched
     from pipcook_deploy.serve_source import serve_source
 
-    if sources[1:] and sources[-1] == SAGEMAKER and not SAGEMAKER.exists():
+    if (sources[1:] or repository) and sources[-1:] == (SAGEMAKER,) and not SAGEMAKER.exists():
         sources = sources[:-1]
     if not sources and repository is None:
         raise click.UsageError("name a bundle, or a --repository")
