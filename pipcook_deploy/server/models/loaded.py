@@ -16,8 +16,8 @@ from pipcook_deploy.server.tensors.fast_json import PlainReader
 from pipcook_deploy.spec import ModelSpec
 
 if TYPE_CHECKING:
-    from pipcook_deploy.server.protocols.oip_head import BinaryHead
     from pipcook_deploy.server.app import Context
+    from pipcook_deploy.server.protocols.oip_head import BinaryHead
 
 
 class LoadedModel:
