@@ -68,7 +68,9 @@ def build(job: Job) -> tuple[App, Control, Peers]:
     from pipcook_deploy.server.routes import ROUTES, Router
 
     settings = job.settings
-    registry, peers = Registry(settings.default_model), Peers(job.shared, job.number)
+    first = job.given[0].spec.name if job.given else ""
+    registry = Registry(settings.default_model or first)
+    peers = Peers(job.shared, job.number)
     folder = job.repository
     watched = Repository(folder, settings.repository_patience) if folder else None
     store = Store(state_file(folder), job.shared)

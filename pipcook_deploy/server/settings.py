@@ -52,7 +52,7 @@ class Settings:
     )
     workers: int = setting(1, "Processes that answer on the same port.")
     default_model: str = setting(
-        "", "Model for requests that name none.  [default: the first in the alphabet]"
+        "", "Model for requests that name none.  [default: the first that is given, or there]"
     )
     keep_versions: str = setting(
         "previous",

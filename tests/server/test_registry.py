@@ -181,13 +181,15 @@ def test_requests_are_shared_out_by_weight():
     assert entry.pick().version == "1"
 
 
-def test_the_default_model_is_the_chosen_one_or_the_first():
-    registry = Registry()
-    registry.replace({name: Entry(name, {"1": Stub("1")}, "1") for name in ("b", "a")})
-    assert registry.default == "b"
-    registry.replace({"a": Entry("a", {"1": Stub("1")}, "1")})
-    assert registry.default == "a"
+def test_the_default_model_is_the_chosen_one_or_stays_what_it_was():
+    state = edits.seen(there("1", name="b"))(State()).settled("previous")
+    assert state.default == "b"
+    both = Sight({"a": {"1": "a"}, "b": {"1": "a"}})
+    state = edits.seen(both)(state).settled("previous")
+    assert (list(state.models), state.default) == (["a", "b"], "b")
+    assert durable(state).default == "b"
+    assert edits.unload("b", None)(state).settled("previous").default == "a"
     chosen = Registry("z")
-    chosen.replace({"a": Entry("a", {"1": Stub("1")}, "1")})
+    chosen.replace({"a": Entry("a", {"1": Stub("1")}, "1")}, "a")
     with pytest.raises(HttpError, match="no model is loaded; there is 'a'"):
         chosen.resolve()

@@ -240,7 +240,7 @@ class Control:
         if state.wanted() and not state.wanted() & self._held.keys():
             raise ServerError("no model can be loaded in this process")
         before, self.state = self.state, state
-        self.registry.replace(self._entries(state))
+        self.registry.replace(self._entries(state), state.default)
         self._say(before, state)
         self._drop()
 

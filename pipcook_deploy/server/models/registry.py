@@ -46,11 +46,10 @@ class Registry:
         entry.previous, entry.current = entry.current, model.version
         self.default = self.default or model.name
 
-    def replace(self, entries: dict[str, Entry]) -> None:
+    def replace(self, entries: dict[str, Entry], default: str) -> None:
         """Serve these from now on, and nothing else; who holds a model that is gone may still use it."""
         self.entries = entries
-        if self.default not in entries:
-            self.default = self._chosen or next(iter(entries), "")
+        self.default = self._chosen or default
 
     def resolve(
         self, name: str | None = None, version: str | None = None, label: str | None = None

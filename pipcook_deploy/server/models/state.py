@@ -111,15 +111,18 @@ class ModelState(Options):
 
 
 class State(Options):
-    """All models by name."""
+    """All models by name. `default` is the one for requests that name none; it stays while it is served."""
 
     models: dict[str, ModelState] = Field(default_factory=dict)
+    default: str = ""
 
     def settled(self, keep: str) -> "State":
         """See `ModelState.settled`. Models of which nothing is there are forgotten, unless they are off."""
         settled = {name: model.settled(keep) for name, model in self.models.items()}
-        kept = {n: m for n, m in settled.items() if m.there or m.broken or m.off}
-        return State(models=kept)
+        kept = {n: m for n, m in sorted(settled.items()) if m.there or m.broken or m.off}
+        served = [name for name, model in kept.items() if model.loaded]
+        default = self.default if self.default in served else next(iter(served), "")
+        return State(models=kept, default=default)
 
     def wanted(self) -> set[Key]:
         """All that is to be loaded."""
@@ -129,7 +132,7 @@ class State(Options):
     def changed(self, name: str, **changes: object) -> "State":
         """With another state of one model."""
         model = self.models.get(name, ModelState()).model_copy(update=changes)
-        return State(models=self.models | {name: model})
+        return State(models=self.models | {name: model}, default=self.default)
 
     def refusing(self, failed: Mapping[Key, str]) -> "State":
         """With the reasons why editions could not be loaded."""
@@ -176,4 +179,4 @@ def durable(state: State) -> State:
         name: model.model_copy(update={"there": {}, "broken": {}, "refused": {}, "loaded": {}})
         for name, model in state.models.items()
     }
-    return State(models=models)
+    return State(models=models, default=state.default)

@@ -1,7 +1,6 @@
 """Where the state is kept: in the repository, to outlive the server, and in a folder that its workers share."""
 
 import asyncio
-import fcntl
 import logging
 import os
 from collections.abc import AsyncIterator
@@ -73,6 +72,8 @@ class Store:
 
 def _lock(file: Path) -> int | None:
     """An open file that holds the lock until it is closed, if only by the end of the process."""
+    import fcntl  # no Windows has it, and none has several workers
+
     handle = os.open(file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
