@@ -20,6 +20,6 @@ def address(host: str | None, port: int | None, environ: Mapping[str, str]) -> t
     if name is None:
         return host, PORT
     text = environ[name]
-    if not (text.isascii() and text.isdigit() and 0 < int(text[:9]) < 65_536):
+    if not (text.isascii() and text.isdigit() and len(text) < 9 and 0 < int(text) < 65_536):
         raise UsageError(f"{name}={text[:50]} is no port", f"set {name} to 1 ... 65535")
     return host, int(text)

@@ -1,9 +1,13 @@
 """Files of a multipart/form-data body, in memory: the body has been limited before."""
 
+import logging
 from dataclasses import dataclass, field
 from typing import Any
 
 from pipcook_deploy.server.errors import HttpError
+
+# Its parser tells of every malformed body; without a handler that went to stderr, past the server's log.
+logging.getLogger("python_multipart").addHandler(logging.NullHandler())
 
 
 @dataclass

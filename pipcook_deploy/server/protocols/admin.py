@@ -10,7 +10,7 @@ from pipcook_deploy.server.app import Context, Routes
 from pipcook_deploy.server.errors import HttpError
 from pipcook_deploy.server.http import Answer, Request, json_answer
 from pipcook_deploy.server.models.control import Control
-from pipcook_deploy.server.protocols.oip_message import parsed
+from pipcook_deploy.server.protocols.oip_message import parsed_command
 
 
 async def models(context: Context, request: Request) -> Answer:
@@ -81,8 +81,7 @@ def _control(context: Context, request: Request) -> Control:
 
 
 async def _body(request: Request, *known: str) -> dict[str, Any]:
-    body = await request.body()
-    message = parsed(body) if body else {}
+    message = await parsed_command(request)
     for key in message:
         if key not in known:
             raise HttpError(400, f"{key[:50]!r} is not known here; known: {', '.join(known)}")

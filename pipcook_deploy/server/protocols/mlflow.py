@@ -14,7 +14,7 @@ from pipcook_deploy.server.protocols import instances
 from pipcook_deploy.server.protocols.instances import Asked
 from pipcook_deploy.server.protocols.mlflow_answer import accepted, write
 from pipcook_deploy.server.protocols.mlflow_input import Body, is_image, read_body
-from pipcook_deploy.server.protocols.oip_answer import answer_of
+from pipcook_deploy.server.protocols.oip_answer import answered
 from pipcook_deploy.server.protocols.oip_head import Message
 from pipcook_deploy.server.protocols.oip_message import parsed, read_message
 from pipcook_deploy.server.protocols.task_input import options
@@ -42,7 +42,8 @@ async def invoke(
     if asked is None and media in ("", JSON) and b'"datatype"' in body:
         message = await context.compute(lambda: _oip_message(context, found, body))
         if message is not None:
-            return answer_of(found, message, await found.infer(message.inputs, request.call))
+            outputs = await found.infer(message.inputs, request.call)
+            return await answered(context, found, message, outputs)
     form, tokens = accepted(request.header("accept")), nonfinite.wanted(request)
     if asked is None:
         whole = Body(media, request.header("content-type"), body)

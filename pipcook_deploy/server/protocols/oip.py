@@ -4,18 +4,14 @@ The tensors of `infer` are the model's own: no preprocessing is applied, which i
 it from /predict.
 """
 
-from typing import Any
-
 from pipcook_deploy.server.app import Context, Routes
 from pipcook_deploy.server.http import Answer, HttpError, Request, json_answer
-from pipcook_deploy.server.models.lane import elements
 from pipcook_deploy.server.models.loaded import LoadedModel
-from pipcook_deploy.server.protocols.oip_answer import answer_of
+from pipcook_deploy.server.protocols.oip_answer import answered
 from pipcook_deploy.server.protocols.oip_facts import model_facts, server_facts
-from pipcook_deploy.server.protocols.oip_head import Message
 from pipcook_deploy.server.protocols.oip_message import read_message
 
-IN_LOOP = 65_536  # bytes of JSON, and elements of an answer, that are worth no other thread
+IN_LOOP = 65_536  # bytes of JSON that are worth no other thread
 JSON_LENGTH = "inference-header-content-length"
 TAKES = ("", "application/json", "application/octet-stream")
 
@@ -60,14 +56,14 @@ async def infer(
         raise HttpError(415, f"infer takes {' or '.join(TAKES[1:])}, not {request.media_type[:50]}")
     body = await request.body()
     length = request.header(JSON_LENGTH)
-    if length or len(body) <= IN_LOOP:
+    if len(body) <= IN_LOOP or _are_views(length, found):
         message = read_message(body, length, found, context.settings)
     else:
         message = await context.compute(lambda: read_message(body, length, found, context.settings))
     if message.timeout:
         request.shorten(message.timeout)
     outputs = await found.infer(message.inputs, request)
-    return await _answer(context, found, message, outputs)
+    return await answered(context, found, message, outputs)
 
 
 def error(status: int, reason: str) -> Answer:
@@ -75,12 +71,10 @@ def error(status: int, reason: str) -> Answer:
     return json_answer({"error": reason}, status)
 
 
-async def _answer(
-    context: Context, found: LoadedModel, message: Message, outputs: dict[str, Any]
-) -> Answer:
-    if elements(outputs) <= IN_LOOP:
-        return answer_of(found, message, outputs)
-    return await context.compute(lambda: answer_of(found, message, outputs))
+def _are_views(length: str, found: LoadedModel) -> bool:
+    """Whether a large body is read at once: its tensors are bytes as they are, and its JSON is short."""
+    short = length.isdigit() and int(length[:20]) <= IN_LOOP
+    return short and all(tensor.dtype != "string" for tensor in found.spec.inputs)
 
 
 _MODEL = "/v2/models/{name}"

@@ -4,7 +4,9 @@ from typing import Any
 
 import orjson
 
+from pipcook_deploy.server.app import Context
 from pipcook_deploy.server.http import Answer, json_answer
+from pipcook_deploy.server.models.lane import elements
 from pipcook_deploy.server.models.loaded import LoadedModel
 from pipcook_deploy.server.protocols.oip_head import Message
 from pipcook_deploy.server.tensors.datatypes import spelled
@@ -12,6 +14,16 @@ from pipcook_deploy.server.tensors.raw import to_raw
 from pipcook_deploy.server.tensors.strict_json import write_tensor
 
 BINARY = "application/octet-stream"
+IN_LOOP = 65_536  # elements of an answer that are worth no other thread
+
+
+async def answered(
+    context: Context, model: LoadedModel, message: Message, outputs: dict[str, Any]
+) -> Answer:
+    """The answer, written in another thread if it is large."""
+    if elements(outputs) <= IN_LOOP:
+        return answer_of(model, message, outputs)
+    return await context.compute(lambda: answer_of(model, message, outputs))
 
 
 def answer_of(model: LoadedModel, message: Message, outputs: dict[str, Any]) -> Answer:

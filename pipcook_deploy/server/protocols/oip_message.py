@@ -6,6 +6,7 @@ import orjson
 
 from pipcook_deploy.runtime import Tensors
 from pipcook_deploy.server.errors import HttpError
+from pipcook_deploy.server.http import Request
 from pipcook_deploy.server.models.loaded import LoadedModel
 from pipcook_deploy.server.protocols.oip_head import BinaryHead, Message, Place
 from pipcook_deploy.server.settings import Settings
@@ -16,6 +17,7 @@ from pipcook_deploy.spec import ModelSpec, TensorSpec
 MICROSECONDS = 1e-6
 KEPT_HEAD = 4096  # bytes of a head that is kept
 KEPT_HEADS = 256  # of one model
+LONGEST_COMMAND = 65_536
 
 
 def read_message(body: bytes, length: str, model: LoadedModel, settings: Settings) -> Message:
@@ -30,7 +32,8 @@ def read_message(body: bytes, length: str, model: LoadedModel, settings: Setting
             if len(document) == 1:
                 return Message(inputs, model.all_outputs)
             head = {key: _plain(document[key]) for key in document if key != "inputs"}
-            return _message(head, inputs, spec)
+            if len(head) == len(document) - 1:  # no key is there twice
+                return _message(head, inputs, spec)
     head = parsed(body)
     return _message(head, _inputs(head, spec, settings), spec)
 
@@ -44,6 +47,14 @@ def parsed(body: bytes | memoryview) -> dict[str, Any]:
     if not isinstance(message, dict):
         raise HttpError(400, "the body must be a JSON object")
     return message
+
+
+async def parsed_command(request: Request) -> dict[str, Any]:
+    """The body of a request that steers the server, {} without one; 413 for more than anyone has to say."""
+    body = await request.body()
+    if len(body) > LONGEST_COMMAND:
+        raise HttpError(413, f"the body is larger than {LONGEST_COMMAND} bytes")
+    return parsed(body) if body else {}
 
 
 def named_rows(rows: object, known: dict[str, TensorSpec], kind: str) -> dict[str, dict[str, Any]]:

@@ -41,7 +41,10 @@ async def read_body(context: Context, request: Request, found: LoadedModel) -> l
     media, predictor = request.media_type, found.predictor
     limit = context.settings.max_samples
     if media == MULTIPART:
-        return _of_form(request, await request.body(), predictor, limit)
+        body = await request.body()
+        if len(body) <= IN_LOOP:
+            return _of_form(request, body, predictor, limit)
+        return await context.compute(lambda: _of_form(request, body, predictor, limit))
     if media.startswith("image/") or media == "application/octet-stream":
         _must_take(predictor, "image")
         return [await request.body()]
@@ -144,7 +147,12 @@ def _top(request: Request) -> int:
     given = request.values("top")
     if not given:
         return 0
-    if not (given[-1].isascii() and given[-1].isdigit() and 1 <= int(given[-1][:9]) <= MAX_TOP):
+    if not (
+        given[-1].isascii()
+        and given[-1].isdigit()
+        and len(given[-1]) < 9
+        and 1 <= int(given[-1]) <= MAX_TOP
+    ):
         raise HttpError(400, f"top must be a number from 1 to {MAX_TOP}")
     return int(given[-1])
 

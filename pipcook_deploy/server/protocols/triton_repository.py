@@ -10,7 +10,7 @@ from pipcook_deploy.server.app import Context, Routes
 from pipcook_deploy.server.errors import HttpError
 from pipcook_deploy.server.http import Answer, Request, json_answer
 from pipcook_deploy.server.protocols.oip_facts import configuration
-from pipcook_deploy.server.protocols.oip_message import parsed
+from pipcook_deploy.server.protocols.oip_message import parsed_command
 
 READY, UNAVAILABLE = "READY", "UNAVAILABLE"
 
@@ -53,7 +53,7 @@ async def unload(context: Context, name: str) -> None:
 
 async def handle_index(context: Context, request: Request) -> Answer:
     """POST /v2/repository/index."""
-    ready = (await _json(request)).get("ready", False)
+    ready = (await parsed_command(request)).get("ready", False)
     if not isinstance(ready, bool):
         raise HttpError(400, "ready must be true or false")
     return json_answer(index(context, ready))
@@ -62,14 +62,14 @@ async def handle_index(context: Context, request: Request) -> Answer:
 async def handle_load(context: Context, request: Request, name: str) -> Answer:
     """POST /v2/repository/models/{name}/load."""
     context.access.require_admin(request)
-    await load(context, name, (await _json(request)).get("parameters"))
+    await load(context, name, (await parsed_command(request)).get("parameters"))
     return json_answer({})
 
 
 async def handle_unload(context: Context, request: Request, name: str) -> Answer:
     """POST /v2/repository/models/{name}/unload. Nothing depends on a model: `unload_dependents` is nothing."""
     context.access.require_admin(request)
-    await _json(request)
+    await parsed_command(request)
     await unload(context, name)
     return json_answer({})
 
@@ -87,11 +87,6 @@ def _control(context: Context) -> Control:
             409, "this server serves one bundle: it has no model repository to load from"
         )
     return context.control
-
-
-async def _json(request: Request) -> dict[str, Any]:
-    body = await request.body()
-    return parsed(body) if body else {}
 
 
 def _row(name: str, version: str, state: str, reason: str) -> dict[str, str]:

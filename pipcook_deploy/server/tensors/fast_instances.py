@@ -54,7 +54,7 @@ def _read(document: Any, body: bytes, inputs: tuple[TensorSpec, ...]) -> Plain |
             return None
         named = {inputs[0].name: value}
     else:
-        named = {name: value[name] for name in value} if key == "inputs" else {}
+        named = {name: value[name] for name in value} if _columns(key, value, inputs) else {}
     shapes = {name: _shape(view, len(body)) for name, view in named.items()}
     # The shapes are told by the first elements; the brackets and commas of the body tell about all others.
     skeleton = b",".join([_brackets(shape) for shape in shapes.values()])
@@ -67,6 +67,11 @@ def _read(document: Any, body: bytes, inputs: tuple[TensorSpec, ...]) -> Plain |
             return None
         tensors[tensor.name] = found
     return Plain(key, tensors, rest)
+
+
+def _columns(key: str, value: Any, inputs: tuple[TensorSpec, ...]) -> bool:
+    """Whether it may be an object of the inputs. Others may have any number of keys, each of which is searched for."""
+    return key == "inputs" and len(value) == len(inputs)
 
 
 def _plain(value: Any) -> Any:

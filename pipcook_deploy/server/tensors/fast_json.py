@@ -23,6 +23,7 @@ NUMBERS = {
         "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
     )
 }  # fmt: skip
+MOST_KEYS = 32  # each is found by a search through the object: many would take forever
 FLOAT32_MAX = 3.4e38
 FLOAT32_MAX_SQUARED = FLOAT32_MAX**2
 KNOWN_SHAPES = 256  # of one input
@@ -40,7 +41,7 @@ _local: _Local | None = None
 
 
 def parse(body: bytes) -> Any:
-    """The document as lazy views, or None if it is no JSON object.
+    """The document as lazy views, or None if it is no JSON object, or one of many keys.
 
     The views must be gone before the same thread parses again: simdjson keeps one document a parser.
     """
@@ -48,13 +49,13 @@ def parse(body: bytes) -> Any:
     if _local is None:
         _local = _Local()
     try:
-        document = _local.parser.parse(body)
+        document: Any = _local.parser.parse(body)
     except RuntimeError:  # views of the last document are still held, by a traceback for instance
         _local = _Local()
         return None
     except ValueError:
         return None
-    return document if hasattr(document, "keys") else None
+    return document if hasattr(document, "keys") and len(document) <= MOST_KEYS else None
 
 
 class PlainReader:

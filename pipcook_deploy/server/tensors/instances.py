@@ -15,7 +15,7 @@ import numpy as np
 from pipcook_deploy.runtime import Tensors
 from pipcook_deploy.server.errors import HttpError
 from pipcook_deploy.server.tensors.datatypes import shape_json
-from pipcook_deploy.server.tensors.strict_json import ELEMENTS, typed
+from pipcook_deploy.server.tensors.strict_json import ELEMENTS, check_empty, typed
 from pipcook_deploy.spec import TensorSpec
 
 Inputs = tuple[TensorSpec, ...]
@@ -102,6 +102,7 @@ def array(value: object, tensor: TensorSpec, finite: bool = True, rows: bool = F
         raise HttpError(
             400, f"{where}: the values have shape {list(shape)}, not {shape_json(tensor.shape)}"
         )
+    check_empty(shape, where)
     return _elements(leaves, tensor, finite).reshape(shape)
 
 

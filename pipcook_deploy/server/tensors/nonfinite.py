@@ -5,6 +5,7 @@ in requests, and null in answers.
 """
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from pipcook_deploy.server.errors import HttpError
 from pipcook_deploy.server.http import Request
 
+SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")  # half a character, or the beginning of a whole one
 HEADER, PARAMETER, TOKENS = "x-json-nonfinite", "nonfinite", "tokens"
 
 
@@ -26,9 +28,12 @@ def wanted(request: Request) -> bool:
 def loads(body: bytes) -> Any:
     """JSON, and the three tokens; 400 for anything else."""
     try:
-        return json.loads(body.decode())
+        document = json.loads(body.decode())
+        if SURROGATE.search(body):
+            json.dumps(document, ensure_ascii=False).encode()  # no text is half a character
     except (ValueError, RecursionError) as error:
         raise HttpError(400, f"the body is not JSON: {error}") from None
+    return document
 
 
 def dumps(value: object) -> bytes:

@@ -19,6 +19,7 @@ ELEMENTS: dict[str, tuple[set[type], str]] = {
     "f": ({int, float}, "numbers"),
     "O": ({str}, "strings"),
 }
+MOST_OF_NOTHING = 65_536  # product of an empty tensor's other axes
 
 
 def read_tensor(
@@ -73,10 +74,16 @@ def fitting_shape(
         raise HttpError(400, f"{where}: shape must be a list of whole numbers, at most {max_rank}")
     if not tensor.matches(tuple(given)):
         raise HttpError(400, f"{where}: shape {given} does not fit {shape_json(tensor.shape)}")
-    # An axis of 0 makes any others' product 0, and still numpy has no axis longer than an address.
-    if math.prod(given) > max_elements or any(size > sys.maxsize for size in given):
+    if math.prod(given) > max_elements:
         raise HttpError(400, f"{where}: more than {max_elements} elements are not taken")
+    check_empty(tuple(given), where)
     return tuple(given)
+
+
+def check_empty(shape: tuple[int, ...], where: str) -> None:
+    """400 for an empty tensor with long axes: it takes no bytes, and what a model makes of it may take all memory."""
+    if 0 in shape and math.prod(size for size in shape if size) > MOST_OF_NOTHING:
+        raise HttpError(400, f"{where}: shape {list(shape)} is too long for a tensor of nothing")
 
 
 def _flat(data: object, shape: tuple[int, ...], where: str) -> list[Any]:
