@@ -52,12 +52,9 @@ class Peers:
             self._place(self._number).unlink(missing_ok=True)
 
     async def call_all(
-        self, op: str, payload: Any = None, *, seconds: float | None = SECONDS
+        self, op: str, payload: Any = None, *, seconds: float = SECONDS
     ) -> list[Any]:
-        """The answers of all other workers that are there; one that is gone, or takes too long, has none.
-
-        `seconds` None waits as long as they work.
-        """
+        """The answers of all other workers that are there; one that is gone, or takes too long, has none."""
         if self._folder is None:
             return []
         own = self._place(self._number)
@@ -66,7 +63,7 @@ class Peers:
         return [answer["answer"] for answer in answers if answer is not None]
 
     async def _call(
-        self, place: Path, op: str, payload: Any, seconds: float | None
+        self, place: Path, op: str, payload: Any, seconds: float
     ) -> dict[str, Any] | None:
         try:
             async with asyncio.timeout(seconds):

@@ -27,6 +27,7 @@ from pipcook_deploy.server.peers import Peers
 from pipcook_deploy.server.settings import Settings
 
 Edit = Callable[[State], State]
+LOAD_SECONDS = 600.0  # that another worker may take; one that hangs holds up no other
 Result = TypeVar("Result")
 
 
@@ -200,7 +201,8 @@ class Control:
     async def _prepare_everywhere(self, operation: str, missing: set[Key]) -> dict[Key, str]:
         payload = [operation, sorted(missing)]
         answers = await asyncio.gather(
-            self._on_prepare(payload), self._peers.call_all("prepare", payload, seconds=None)
+            self._on_prepare(payload),
+            self._peers.call_all("prepare", payload, seconds=LOAD_SECONDS),
         )
         failed: dict[Key, str] = {}
         for answer in (answers[0], *answers[1]):
