@@ -21,6 +21,8 @@ JSON = "application/json"
 DISCARD_SECONDS = 3.0  # in all
 DISCARD_IDLE = 0.3  # without a byte
 LONGEST_TIMEOUT = 3600.0
+# Seconds; watching costs more than a small request. One who left before is noticed all the same.
+WATCH_AFTER = 0.25
 
 
 NO_HEADERS: Mapping[str, str] = {}
@@ -155,13 +157,24 @@ class Request(Call):
         return HttpError(413, reason, connection="close")
 
     def watch(self) -> Callable[[], object]:
-        """Look out for the client's leaving until the answer is there."""
+        """Look out for the client's leaving until the answer is there, unless that comes soon."""
+        watching: asyncio.Task[None] | None = None
 
         async def left() -> None:
             await self._protocol.client_disconnect()
             self.gone = True
 
-        return asyncio.ensure_future(left()).cancel
+        def begin() -> None:
+            nonlocal watching
+            watching = asyncio.ensure_future(left())
+
+        def end() -> None:
+            timer.cancel()
+            if watching is not None:
+                watching.cancel()
+
+        timer = asyncio.get_running_loop().call_later(WATCH_AFTER, begin)
+        return end
 
 
 def _seconds(given: str) -> float:

@@ -182,6 +182,32 @@ def _busy_machine_start(folder):
     return min(times)
 
 
+def test_what_no_client_waits_for_any_more_is_not_computed(tmp_path):
+    row = {"name": "x", "datatype": "FP32", "shape": [1, 256, 256], "data": [1.0] * 65536}
+    body = json.dumps({"inputs": [row]}).encode()
+    folder = tiny_models.slow(tmp_path)
+    head = f"POST /v2/models/slow/infer HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    with (
+        tiny_models.serving(folder, "--threads", "1", "--streams", "1") as running,
+        socket.create_connection(running.address, timeout=60) as first,
+    ):
+        first.sendall(head.encode() + body)
+        while 'pending_requests{model="slow",version="1"} 1.0' not in metrics(running):
+            time.sleep(0.01)
+        with socket.create_connection(running.address, timeout=60) as second:
+            second.sendall(head.encode() + body)
+            while 'queue_depth{model="slow",version="1"} 1.0' not in metrics(running):
+                time.sleep(0.01)
+        assert first.recv(12) == b"HTTP/1.1 200"
+        while 'pending_requests{model="slow",version="1"} 0.0' not in metrics(running):
+            time.sleep(0.01)
+        assert 'expired_requests_total{model="slow",version="1"} 1.0' in metrics(running)
+
+
+def metrics(server):
+    return httpx.get(f"{server.url}/metrics").text
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_what_is_in_flight_is_answered_before_the_end(tmp_path, number):
     body = {"name": "x", "datatype": "FP32", "shape": [1, 256, 256], "data": [1.0] * 65536}
