@@ -1,17 +1,20 @@
 """The log on stderr, request ids and traces."""
 
+import asyncio
 import json
 import logging
 import re
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipcook_deploy.server.http import Answer
 from pipcook_deploy.server.observe import logs
 from pipcook_deploy.server.observe.lines import WAITING, Lines
 from pipcook_deploy.server.observe.trace import LONGEST_ID, request_id, trace_id, traceparent
@@ -227,3 +230,28 @@ def test_a_valid_trace_is_passed_on(client, parent):
 def test_an_invalid_trace_is_not(client, parent):
     assert "traceparent" not in client.get("/v2", headers={"traceparent": parent}).headers
     assert traceparent(parent) == "" == trace_id("")
+
+
+def test_refusals_by_the_thousand_are_counted(monkeypatch):
+    written = []
+    monkeypatch.setattr(logs, "BUSY_SECONDS", 0.01)
+    monkeypatch.setattr(logs.LINES, "write", written.append)
+    busy = SimpleNamespace(
+        request_id="a", traceparent="", method="POST", path="/", started=0.0, model=None
+    )
+
+    async def ask(log):
+        for _ in range(1000):
+            log.answered(busy, Answer(503, b""))
+        log.answered(busy, Answer(500, b""))
+        await asyncio.sleep(0.05)
+        log.answered(busy, Answer(503, b""))
+
+    with logs.logged(Settings()):
+        asyncio.run(ask(logs.RequestLog(Settings())))
+    said = [re.search(r"status=503.*|status=500", line)[0] for line in written]
+    assert [row[:10] for row in said] == ["status=503", "status=500", "status=503", "status=503"]
+    assert said[2] == "status=503 more=999 seconds=0.01"
+    written.clear()
+    asyncio.run(ask(logs.RequestLog(Settings(log_requests="all"))))
+    assert len(written) == 1002

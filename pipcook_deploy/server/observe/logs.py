@@ -3,6 +3,7 @@
 A query, a body, a key or any other header is never in it; control characters are escaped.
 """
 
+import asyncio
 import json
 import logging
 import re
@@ -24,6 +25,7 @@ logger = logging.getLogger("pipcook_deploy.server")
 LONGEST_PATH = 200
 # Always logged, like every 5xx: who was not let in, and whose request was too large or too slow.
 REFUSED = frozenset({401, 403, 408, 413, 421, 429})
+BUSY_SECONDS = 1.0  # in which one 503 gets its line, and others are counted
 PLAIN = re.compile(r"[!#-<>-~]+")  # visible ASCII but for " and =
 
 
@@ -75,16 +77,24 @@ class Asked(Protocol):
 
 
 class RequestLog:
-    """Says which requests were answered: all of them, or those that failed."""
+    """Says which requests were answered: all of them, or those that failed.
+
+    Of those that fail by the thousand, for the server is overloaded, it says how many: to write a line costs as much
+    as to refuse a request. All methods are the event loop's.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.all = settings.log_requests == "all"
         self._form = settings.log_format
+        self._counting = False
+        self._more = 0
 
     def answered(self, request: Asked, answer: "Answer") -> None:
         """To be called for every answer if `all`, else at least for those of 401 and more."""
         status = answer.status
         if not self.all and status < 500 and status not in REFUSED:
+            return
+        if status == 503 and not self.all and self._one_of_many():
             return
         level = "error" if status >= 500 else "warning" if status in REFUSED else "info"
         model = request.model
@@ -100,6 +110,20 @@ class RequestLog:
             "bytes": len(answer.body),
         }
         LINES.write(line(self._form, level, "answered", fields, time()))
+
+    def _one_of_many(self) -> bool:
+        """Whether another 503 has been told a moment ago: then this one is counted."""
+        if self._counting:
+            self._more += 1
+            return True
+        self._counting = True
+        asyncio.get_running_loop().call_later(BUSY_SECONDS, self._tell)
+        return False
+
+    def _tell(self) -> None:
+        more, self._more, self._counting = self._more, 0, False
+        if more:
+            event("overloaded", logging.ERROR, status=503, more=more, seconds=BUSY_SECONDS)
 
 
 class _Handler(logging.Handler):
