@@ -10,7 +10,7 @@ from typing import Any
 
 from pipcook_deploy.errors import DeployError, MissingDependencyError
 from pipcook_deploy.preprocess.errors import PreprocessingError
-from pipcook_deploy.server.access.sockets import end_stalled, hang_up
+from pipcook_deploy.server.access.sockets import end_stalled, hang_up, stop_listening
 from pipcook_deploy.server.access.tls import tls_files
 from pipcook_deploy.server.app import App, Context
 from pipcook_deploy.server.job import Job
@@ -25,6 +25,8 @@ from pipcook_deploy.server.peers import Peers
 
 Index = list[dict[str, Any]]
 SETTLE_SECONDS = 0.15
+# Whoever has just connected gets so long to send a request when no one can connect any more.
+LAST_REQUEST_SECONDS = 0.1
 # A thread that ends a computation gets the interpreter back this soon from a busy event loop.
 SWITCH_SECONDS = 0.005
 
@@ -134,7 +136,7 @@ async def _serve(
     with _task(control.watch()), _task(app.context.compute(partial(warm_up, app.context.registry))):
         await _unless(ending.soon, asyncio.shield(serving))
     event("draining", in_flight=app.in_flight)
-    await _unless(ending.now, asyncio.gather(_drain(app), beside()))
+    await _unless(ending.now, asyncio.gather(_drain(app, job.port), beside()))
     event("stopped", unanswered=app.in_flight)
     hang_up(job.port)
     server.stop()
@@ -198,11 +200,19 @@ async def _accepting(host: str, port: int, serving: "asyncio.Future[Any]") -> No
         return
 
 
-async def _drain(app: App) -> None:
-    """Readiness says no from now on; requests that have begun are answered."""
+async def _drain(app: App, port: int) -> None:
+    """Readiness says no from now on; requests that have begun are answered, and those of the last who connected."""
     app.context.draining = True
     end = asyncio.get_running_loop().time() + app.context.settings.drain_timeout
     await asyncio.sleep(0.05)  # what a socket has already accepted begins
+    await _answered(app, end)
+    stop_listening(port)
+    await asyncio.sleep(LAST_REQUEST_SECONDS)
+    await _answered(app, end)
+
+
+async def _answered(app: App, end: float) -> None:
+    """Nothing is in flight, or it is too late."""
     while app.in_flight and asyncio.get_running_loop().time() < end:
         await asyncio.sleep(0.01)
 

@@ -252,3 +252,34 @@ def test_idle_connections_and_unfinished_heads_do_not_delay_the_end(folder):
             running.process.send_signal(signal.SIGTERM)
             assert running.process.wait(10) == 0
             assert time.monotonic() - start < 5  # not the header timeout
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs a packet filter of Linux")
+def test_whoever_is_connected_at_the_end_is_answered(folder):
+    lost, answers = [], []
+    with tiny_models.serving(folder) as running:
+
+        def ask_again_and_again():
+            while True:
+                connection = http.client.HTTPConnection(*running.address, timeout=20)
+                try:
+                    connection.connect()
+                except OSError:
+                    return  # the end
+                try:
+                    connection.request("GET", "/healthz")
+                    answers.append(connection.getresponse().read())
+                except (OSError, http.client.HTTPException) as error:
+                    lost.append(error)
+                connection.close()
+
+        threads = [threading.Thread(target=ask_again_and_again) for _ in range(12)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.5)
+        running.process.send_signal(signal.SIGTERM)
+        for thread in threads:
+            thread.join(30)
+        assert running.process.wait(10) == 0
+    assert len(answers) > 100
+    assert lost == []

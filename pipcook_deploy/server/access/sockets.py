@@ -1,11 +1,23 @@
 """This process's own connections, which granian opens and has no handle for."""
 
+import ctypes
 import os
 import socket
+import struct
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+
+SO_ATTACH_FILTER = 26  # socket(7); Python has no name for it
+# Classic BPF: code, jump if true, jump if false, value. A segment with SYN and without ACK asks for a connection.
+NO_SYN = (
+    (0x30, 0, 0, 13),  # load the flags of the TCP header
+    (0x54, 0, 0, 0x12),  # SYN and ACK of them
+    (0x15, 0, 1, 0x02),
+    (0x06, 0, 0, 0),  # drop it
+    (0x06, 0, 0, 0xFFFFFFFF),  # let it pass
+)
 
 
 def end_stalled(port: int, seconds: float) -> int:
@@ -22,6 +34,19 @@ def end_stalled(port: int, seconds: float) -> int:
             )
             found += 1
     return found
+
+
+def stop_listening(port: int) -> None:
+    """No one can connect to `port` of this process from now on; those who are connected stay so. On Linux.
+
+    Their first packets are dropped: the next, a second later, find the port closed, or another worker. A socket
+    that was shut down would cut off those whose connection has not been accepted yet.
+    """
+    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *row) for row in NO_SYN))
+    option = struct.pack("HP", len(NO_SYN), ctypes.addressof(program))
+    for listening in _at(port, listening=True):
+        with listening, suppress(OSError):  # of a system that has no such filters
+            listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, option)
 
 
 def hang_up(port: int) -> None:
