@@ -75,6 +75,24 @@ def test_stable_is_current_and_goes_back_as_well():
     assert serve(first, second, stable, edits.label("m", "stable", None)).current == "2"
 
 
+def test_stable_without_a_label_is_what_serves():
+    seen, canary = edits.seen(there("1", "2", "3")), edits.label("m", "canary", "2")
+    split = edits.split("m", {"stable": 90, "canary": 10})
+    model = serve(seen, canary, split)
+    assert (model.shares, model.current) == ({"3": 0.9, "2": 0.1}, "3")
+    newer = serve(seen, canary, split, edits.seen(there("1", "2", "3", "4")))
+    assert (newer.shares, newer.current) == ({"3": 0.9, "2": 0.1}, "3")
+    assert serve(seen, edits.split("m", {"stable": 1, "3": 1})).shares == {"3": 1.0}
+    put = serve(seen, canary, edits.label("m", "stable", "1"), split)
+    assert put.shares == {"1": 0.9, "2": 0.1}
+    entry = Entry("m", {v: Stub(v) for v in "12"}, "2", labels={"canary": "1"})
+    assert [entry.labelled(label) for label in ("stable", "canary")] == ["2", "1"]
+    entry.labels["stable"] = "1"
+    assert entry.labelled("stable") == "1"
+    with pytest.raises(HttpError, match="no label 'x'; it has 'canary', 'stable'"):
+        entry.labelled("x")
+
+
 def test_labels_and_shares_keep_versions_loaded():
     seen = edits.seen(there("1", "2", "3"))
     model = serve(seen, edits.label("m", "canary", "1"), edits.split("m", {"canary": 1, "3": 3}))

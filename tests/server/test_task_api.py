@@ -72,7 +72,7 @@ def test_models_and_versions_have_their_own_paths(colours, path):
     assert "takes images" in message(colours.get(url, params={"input": "a"}))
 
 
-@pytest.mark.parametrize("path", ["nothing/", "colours/versions/2/", "colours/labels/stable/"])
+@pytest.mark.parametrize("path", ["nothing/", "colours/versions/2/", "colours/labels/canary/"])
 def test_what_is_not_there_gets_404(colours, path):
     assert message(colours.post(f"/models/{path}predict", json={"image": BASE64}), 404)
 

@@ -249,7 +249,8 @@ def test_a_fixed_batch_size_takes_any_number_of_rows(tmp_path):
 def test_paths_and_methods(half):
     assert half.get("/v1/models").json() == {"models": ["half_plus_three"]}
     assert "9" in refused(half.get("/v1/models/half_plus_three/versions/9"), 404)
-    assert "label" in refused(half.get("/v1/models/half_plus_three/labels/stable"), 404)
+    assert "label" in refused(half.get("/v1/models/half_plus_three/labels/canary"), 404)
+    assert half.get("/v1/models/half_plus_three/labels/stable").status_code == 200
     assert "POST" in refused(half.get(PREDICT), 405)
     refused(half.post("/v1/models/half_plus_three:guess", json={}), 405)
     refused(half.post("/v1/else", json={}), 404)

@@ -102,12 +102,16 @@ def split(name: str, weights: dict[str, float]) -> Edit:
             raise HttpError(
                 400, f"up to {MOST_SHARES} weights are numbers from 0 on, not all of them 0"
             )
-        for key in weights:
-            if key not in model.labels:
-                _check_there(name, model, key)
+        shares: dict[str, float] = {}
+        for key, weight in weights.items():
+            # A split holds the current version, so that it can stand there by its name.
+            version = model.current if key == STABLE and key not in model.labels else key
+            if version not in model.labels:
+                _check_there(name, model, version)
+            shares[version] = shares.get(version, 0.0) + weight
         # Versions beside which nothing is sent keep their place: 0 is a weight as well.
-        gone = tuple(v for v in model.gone if v not in weights)
-        return state.changed(name, split=dict(weights), gone=gone)
+        gone = tuple(v for v in model.gone if v not in shares)
+        return state.changed(name, split=shares, gone=gone)
 
     return edit
 

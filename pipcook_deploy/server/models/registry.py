@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from pipcook_deploy.server.errors import HttpError
 from pipcook_deploy.server.models.loaded import LoadedModel
+from pipcook_deploy.server.models.state import STABLE
 
 
 @dataclass
@@ -29,6 +30,15 @@ class Entry:
             return self.versions[self.current]
         names, weights = list(self.split), list(self.split.values())
         return self.versions[random.choices(names, weights)[0]]
+
+    def labelled(self, label: str) -> str:
+        """The version of a label; `stable` is the current one until it is put on another. Raises 404."""
+        if label in self.labels:
+            return self.labels[label]
+        if label == STABLE:
+            return self.current
+        has = ", ".join(map(repr, sorted({*self.labels, STABLE})))
+        raise HttpError(404, f"{self.name} has no label {label[:100]!r}; it has {has}")
 
 
 class Registry:
@@ -57,10 +67,7 @@ class Registry:
         """The model that a request means. Raises 404 saying what there is."""
         entry = self.entry(name)
         if label is not None:
-            if label not in entry.labels:
-                has = ", ".join(map(repr, entry.labels)) or "none"
-                raise HttpError(404, f"{entry.name} has no label {label[:100]!r}; it has {has}")
-            version = entry.labels[label]
+            version = entry.labelled(label)
         if version is None:
             return entry.pick()
         if version not in entry.versions:
