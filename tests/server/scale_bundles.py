@@ -71,17 +71,20 @@ def serving(*arguments):
         url = said[-1].split(" at ")[1].split(" ")[0]
         headers = {"authorization": f"Bearer {TOKEN}"}
         with httpx.Client(base_url=url, headers=headers, timeout=60) as client:
-            yield Server(process, client, url, said)
+            server = Server(process, client, url, said)
+            yield server
     finally:
         if process.poll() is None:
             process.terminate()
         _, errors = process.communicate(timeout=30)
         assert "Traceback" not in errors, errors
+    server.log = errors
 
 
 class Server:
     def __init__(self, process, client, url, said):
         self.process, self.client, self.url, self.said = process, client, url, said
+        self.log = ""  # what it has said on stderr, once it has ended
 
     def factor(self, name="scale", version=None):
         """Of the version that answers, which must be the one that the answer names."""

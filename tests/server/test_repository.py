@@ -190,6 +190,22 @@ def test_a_broken_bundle_is_shown_with_its_reason(followed):
     until(lambda: "nothing" not in server.index())
 
 
+def test_every_refusal_is_in_the_log_once(tmp_path):
+    scale_bundles.add(tmp_path, 1)
+    options = ("--repository-poll", "0.1", "--repository-patience", "0.1")
+    with scale_bundles.serving("--repository", tmp_path, *options) as server:
+        damaged = scale_bundles.add(tmp_path, 2) / "artifacts" / "onnx" / "model.onnx"
+        damaged.write_bytes(damaged.read_bytes() + b"x")
+        until(lambda: "was changed" in server.index().get("2", {}).get("reason", ""))
+        scale_bundles.add(tmp_path, 3, recorded=7)
+        until(lambda: "golden" in server.index().get("3", {}).get("reason", ""))
+        assert server.factor() == 1
+    refused = [line for line in server.log.splitlines() if "model refused" in line]
+    assert len(refused) == 2
+    assert "model=scale version=2" in refused[0] and "was changed" in refused[0]
+    assert "model=scale version=3" in refused[1] and "golden samples" in refused[1]
+
+
 def test_administration_needs_the_token(followed):
     server, _ = followed
     wrong = {"authorization": "Bearer something-that-is-wrong"}

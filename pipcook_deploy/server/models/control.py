@@ -15,7 +15,7 @@ from uuid import uuid4
 from pipcook_deploy.errors import DeployError, ServerError
 from pipcook_deploy.server.errors import HttpError
 from pipcook_deploy.server.models import edits
-from pipcook_deploy.server.models.described import rows, unavailable
+from pipcook_deploy.server.models.described import newly_broken, rows, unavailable
 from pipcook_deploy.server.models.load import load
 from pipcook_deploy.server.models.loaded import LoadedModel
 from pipcook_deploy.server.models.registry import Entry, Registry, end_with
@@ -194,6 +194,8 @@ class Control:
             if wanted == self.state and self._applied(wanted):
                 return True
             self._store.write(wanted)
+            for name, version, why in newly_broken(self.state, wanted):
+                _say_refused(name, version, why)
             await self._peers.call_all("adopt", wanted.model_dump(mode="json"))
             await self._adopt(wanted)
             return True
@@ -208,7 +210,7 @@ class Control:
         for answer in (answers[0], *answers[1]):
             failed |= {(name, version, edition): why for name, version, edition, why in answer}
         for (name, version, _), why in failed.items():
-            event("model refused", logging.WARNING, model=name, version=version, reason=why)
+            _say_refused(name, version, why)
         return failed
 
     async def _on_prepare(self, payload: Any) -> list[tuple[str, str, str, str]]:
@@ -307,6 +309,10 @@ class Control:
 
     async def _aside(self, threads: ThreadPoolExecutor, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(threads, work)
+
+
+def _say_refused(name: str, version: str, why: str) -> None:
+    event("model refused", logging.WARNING, model=name, version=version, reason=why)
 
 
 def state_file(repository: Path | None) -> Path | None:

@@ -1,5 +1,6 @@
 """The index of the models, for people and programs."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from pipcook_deploy.server.models.registry import Registry
@@ -32,6 +33,15 @@ def unavailable(state: State) -> dict[tuple[str, str], str]:
         for version in {*model.there, *model.broken}
         if version not in model.loaded
     }
+
+
+def newly_broken(before: State, after: State) -> Iterator[tuple[str, str, str]]:
+    """Names and versions that have become no whole bundles, and why."""
+    for name, model in after.models.items():
+        known = before.models.get(name, ModelState()).broken
+        for version, why in model.broken.items():
+            if known.get(version) != why:
+                yield name, version, why
 
 
 def _row(name: str, version: str, model: ModelState, registry: Registry) -> dict[str, Any]:
