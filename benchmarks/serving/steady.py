@@ -1,4 +1,9 @@
-"""A steady rate: the tail at 70 % of saturation, and what happens at twice of it."""
+"""A steady rate: the tail at 70 % of saturation, and what happens at twice of it.
+
+For the overload the server is started as one who has promised a latency does: `--queue-seconds` is `QUEUE` times the
+median of an unloaded request. It may wait that long and then take its own time, which leaves as much again for the
+spread. The default, 10 s, is for those who rather wait than ask again, and served requests do wait under it.
+"""
 
 import sys
 from dataclasses import dataclass
@@ -19,12 +24,13 @@ PART = 0.7
 TAIL = 3.0  # p99 in p50s; served p99 in unloaded ones
 OVERLOAD = 2.0
 UNLOADED = 0.1
+QUEUE = 1.0  # unloaded medians that a request may wait
 CONNECTIONS = 256  # of an overload: as many clients that do not wait for each other
 SAMPLES = 300  # at least, for a p99
 WARM_SECONDS = 1
 OVERLOAD_HEAD = (
-    "overload", "offered/s", "200/s", "503/s", "others", "unloaded p99 ms", "p99 ms", "from sending",
-    "",
+    "overload", "--queue-seconds", "offered/s", "200/s", "503/s", "others", "unloaded p50 ms", "p99 ms",
+    "overloaded p99 ms", "from sending", "",
 )  # fmt: skip
 
 
@@ -131,10 +137,11 @@ def overload_row(name: str, found: dict[str, Any]) -> tuple[str, ...]:
     loaded = found["overload"]
     return (
         name,
+        found["queue_seconds"],
         f"{loaded['rate']:,.0f}",
         *(f"{per_second(loaded, status):,.1f}" for status in ("200", "503")),
         str(others_than_declared(loaded)),
-        f"{latency(found['unloaded'], 'p99'):.2f}",
+        *(f"{latency(found['unloaded'], quantile):.2f}" for quantile in ("p50", "p99")),
         f"{latency(loaded, 'p99'):.2f}",
         f"{latency(loaded, 'p99', 'service_us'):.2f}",
         remarks(loaded),
@@ -152,15 +159,28 @@ def overload_bars(what: str, found: dict[str, Any]) -> list[Bar]:
 
 
 def one_overload(plan: Plan, case: Case) -> dict[str, Any]:
-    """Saturation, then a tenth of it, then twice of it."""
+    """Saturation, then a tenth of it, then twice of it with a queue as long as that allows."""
     with ours.serving(case.served, case.request) as server:
         saturation = saturation_of(plan, case, server)
         rate = UNLOADED * saturation
         seconds = max(plan.seconds, SAMPLES / rate)
         unloaded = pace(case.request, server.port, rate, seconds, plan.connections)
+    queue = queue_seconds(unloaded)
+    with ours.serving(case.served, case.request, options=("--queue-seconds", queue)) as server:
+        saturate(case.request, server.port, WARM_SECONDS, plan.connections)
         rate, seconds = OVERLOAD * saturation, plan.overload_seconds
         loaded = pace(case.request, server.port, rate, seconds, CONNECTIONS)
-    return {"saturation": saturation, "unloaded": unloaded, "overload": loaded}
+    return {
+        "saturation": saturation, "unloaded": unloaded, "queue_seconds": queue, "overload": loaded,
+    }  # fmt: skip
+
+
+def queue_seconds(unloaded: dict[str, Any]) -> str:
+    """The option's value, by the rule at the top of this module. Raises `UnavailableError` without answers."""
+    seconds = QUEUE * latency(unloaded, "p50") / 1000
+    if not seconds > 0:
+        raise UnavailableError("no request was answered without load")
+    return f"{seconds:.5f}"
 
 
 def saturation_of(plan: Plan, case: Case, server: Server) -> float:
