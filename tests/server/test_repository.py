@@ -5,10 +5,12 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from pipcook_deploy.errors import BundleError, ServerError
+from pipcook_deploy.server.models import shelf
 from pipcook_deploy.server.models.shelf import Repository, Shelf, is_repository, open_served
 from tests.server import scale_bundles
 from tests.server.scale_bundles import TOKEN
@@ -94,6 +96,31 @@ def test_hidden_folders_and_files_do_not_count(place):
     assert Repository(place, patience=0.0).look().there.keys() == {"scale"}
     assert versions(Repository(place, patience=0.0).look()) == ["1", "link"]
     assert is_repository(place) and not is_repository(place / "scale" / "1")
+
+
+def test_names_and_links_that_lead_nowhere_do_no_harm(place):
+    whole = scale_bundles.add(place, 1)
+    (place / "self").symlink_to("self")
+    (place / "scale" / "self").symlink_to("self")
+    shutil.copytree(whole, place / "half a character \udcff" / "1")
+    (place / "pipe" / "1").mkdir(parents=True)
+    os.mkfifo(place / "pipe" / "1" / "manifest.json")
+    sight = Repository(place, patience=0.0).look()
+    assert list(sight.there) == ["scale"] and versions(sight) == ["1"]
+    assert list(sight.broken) == ["pipe"]
+
+
+def test_a_folder_of_too_many_files_is_not_read_to_its_end(place, monkeypatch):
+    monkeypatch.setattr(shelf, "MOST_FILES", 3)
+    scale_bundles.add(place, 1)
+    (place / "all").mkdir()
+    (place / "all" / "1").symlink_to(place)
+    for number in range(9):
+        (place / f"folder{number}").mkdir()
+    walked = []
+    monkeypatch.setattr(os, "lstat", lambda file: walked.append(file) or Path(file).stat())
+    assert versions(Repository(place, patience=0.0).look()) == ["1"]
+    assert len(walked) < 12
 
 
 def test_a_folder_that_cannot_be_read_is_no_empty_one(place):

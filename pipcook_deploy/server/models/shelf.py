@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from pipcook_deploy.bundle import MANIFEST, SUMS, Bundle
 from pipcook_deploy.bundle_safety import check_models
@@ -14,6 +15,7 @@ from pipcook_deploy.server.served import ServedModel
 
 GIVEN = "given"  # the edition of what does not change
 LONGEST_REASON = 500  # a bundle may have many files that are wrong
+MOST_FILES = 10_000  # someone may take a home folder for a repository
 Versions = dict[str, dict[str, str]]  # of each name and version something
 
 
@@ -174,7 +176,15 @@ def _versions(folder: Path) -> Iterator[tuple[tuple[str, str], Path]]:
 def _folders(folder: Path) -> list["os.DirEntry[str]"]:
     """Those that are not hidden; links to folders count."""
     with os.scandir(folder) as entries:
-        return [entry for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
+        return [entry for entry in entries if not entry.name.startswith(".") and _is_folder(entry)]
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    """Not for links that lead nowhere but to themselves, and names that no answer could spell."""
+    try:
+        return entry.name.isprintable() and entry.is_dir()
+    except OSError:
+        return False
 
 
 def _stamp(path: Path) -> object:
@@ -186,15 +196,18 @@ def _stamp(path: Path) -> object:
 
 
 def _fingerprint(path: Path) -> object:
-    """Of sizes and times of everything below."""
-    rows = []
+    """Of sizes and times of what is below; of the first files of a folder that is too large for a bundle."""
+    rows: list[Any] = []
     for root, _, files in os.walk(path):
+        rows.append((root,))
         for name in files:
             try:
                 stat = os.lstat(Path(root, name))
             except OSError:
                 continue  # gone meanwhile
             rows.append((root, name, stat.st_size, stat.st_mtime_ns, stat.st_ino))
+        if len(rows) > MOST_FILES:
+            break
     return sorted(rows)
 
 
