@@ -28,7 +28,7 @@ def settings_options(command: Command) -> Command:
             f"--{field.name.replace('_', '-')}",
             type=click.Choice(choices) if choices else type(field.default),
             default=field.default,
-            show_default=True,
+            show_default=field.default != "",
             envvar=f"{PREFIX}{field.name.upper()}",
             help=field.metadata["help"],
         )(command)

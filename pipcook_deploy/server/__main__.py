@@ -35,8 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         kind = type(field.default)
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=kind, default=field.default)
     options = parser.parse_args(argv)
-    settings = Settings(**{field.name: getattr(options, field.name) for field in fields(Settings)})
+    given = {field.name: getattr(options, field.name) for field in fields(Settings)}
     try:
+        settings = Settings(**given)
         spec = ModelSpec.model_validate_json(options.spec.read_bytes())
         artifact = Artifact.from_json(json.loads(options.artifact.read_bytes()))
         served = ServedModel(spec, artifact)

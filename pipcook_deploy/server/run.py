@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipcook_deploy.errors import UsageError
 from pipcook_deploy.server.access.guard import Guard
 from pipcook_deploy.server.access.tls import tls_files
 from pipcook_deploy.server.job import Job
@@ -37,6 +38,7 @@ def serve(
     settings = settings or Settings()
     given = (served,) if isinstance(served, ServedModel) else tuple(served)
     tls_files(settings.tls_cert, settings.tls_key)
+    _check_default(settings.default_model, given, repository)
     if settings.workers > 1:
         from pipcook_deploy.server.supervisor import supervise
 
@@ -45,6 +47,14 @@ def serve(
         return
     job = Job(given, repository, host, free_port(host, port), settings)
     run(job, _listen_to_signals, lambda index: ready(job.url, index) if ready else None)
+
+
+def _check_default(name: str, given: Sequence[ServedModel], repository: Path | None) -> None:
+    """In a repository it may come later."""
+    names = {served.spec.name for served in given}
+    if name and repository is None and name not in names:
+        has = ", ".join(sorted(names))
+        raise UsageError(f"--default-model: there is no model {name!r}", f"there is {has}")
 
 
 def _listen_to_signals(end: Callable[[], None]) -> None:

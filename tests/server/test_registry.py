@@ -209,5 +209,5 @@ def test_the_default_model_is_the_chosen_one_or_stays_what_it_was():
     assert edits.unload("b", None)(state).settled("previous").default == "a"
     chosen = Registry("z")
     chosen.replace({"a": Entry("a", {"1": Stub("1")}, "1")}, "a")
-    with pytest.raises(HttpError, match="no model is loaded; there is 'a'"):
+    with pytest.raises(HttpError, match="there is no model 'z'; there is 'a'"):
         chosen.resolve()

@@ -77,11 +77,14 @@ class Registry:
 
     def entry(self, name: str | None = None) -> Entry:
         """All versions of a model, of the default one without a name. Raises 404."""
-        found = self.entries.get(self.default if name is None else name)
+        wanted = self.default if name is None else name
+        found = self.entries.get(wanted)
         if found is not None and found.versions:
             return found
         has = ", ".join(repr(key) for key, entry in self.entries.items() if entry.versions)
-        missing = "no model is loaded" if name is None else f"there is no model {name[:100]!r}"
+        if not has and name is None:
+            raise HttpError(404, "no model is loaded")
+        missing = f"there is no model {wanted[:100]!r}"
         raise HttpError(404, f"{missing}; there is {has}" if has else missing)
 
     def models(self) -> list[LoadedModel]:
