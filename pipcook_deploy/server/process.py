@@ -1,8 +1,10 @@
 """One process that answers: what is in it, how it starts, drains and ends."""
 
 import asyncio
+import math
 import os
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -25,6 +27,8 @@ from pipcook_deploy.server.peers import Peers
 
 Index = list[dict[str, Any]]
 SETTLE_SECONDS = 0.15
+# Signals that come within so long of the first are one: no one presses Ctrl-C twice as fast.
+TOGETHER_SECONDS = 0.2
 # Whoever has just connected gets so long to send a request when no one can connect any more.
 LAST_REQUEST_SECONDS = 0.1
 # A thread that ends a computation gets the interpreter back this soon from a busy event loop.
@@ -35,16 +39,30 @@ class EndNowError(Exception):
     """A second signal."""
 
 
+class Twice:
+    """Whether a signal is a second one. npm, `timeout` and terminals each send what is one wish to a whole group."""
+
+    def __init__(self) -> None:
+        self._first = math.inf
+
+    def __call__(self) -> bool:
+        """To be called for every signal."""
+        now = time.monotonic()
+        self._first = min(self._first, now)
+        return now - self._first > TOGETHER_SECONDS
+
+
 class Ending:
     """Asked for once: what is in flight is answered first. Twice: nothing is."""
 
     def __init__(self) -> None:
         self.soon = asyncio.Event()
         self.now = asyncio.Event()
+        self._twice = Twice()
 
     def __call__(self) -> None:
         """Ask."""
-        (self.now if self.soon.is_set() else self.soon).set()
+        (self.now if self._twice() else self.soon).set()
 
 
 def run(

@@ -21,6 +21,7 @@ from pipcook_deploy.errors import DeployError, ServerError
 from pipcook_deploy.server.job import Job
 from pipcook_deploy.server.observe.logs import event, logged
 from pipcook_deploy.server.ports import held_port
+from pipcook_deploy.server.process import Twice
 from pipcook_deploy.server.worker import LENGTH
 
 COMMAND = (sys.executable, "-m", "pipcook_deploy.server.worker")
@@ -71,7 +72,8 @@ class Supervisor:
         self._job = job
         self._ready = ready
         self._workers = [Worker(number) for number in range(job.settings.workers)]
-        self._signals = 0
+        self._twice = Twice()
+        self._at_once = False
         self._ending = asyncio.Event()
 
     async def run(self) -> None:
@@ -93,13 +95,13 @@ class Supervisor:
             self._ending.set()
             self._tell(signal.SIGTERM)
             await self._ended(tasks)
-        if self._signals > 1:
+        if self._at_once:
             raise KeyboardInterrupt
 
     def _on_signal(self) -> None:
-        self._signals += 1
         self._ending.set()
-        if self._signals > 1:
+        if self._twice():
+            self._at_once = True
             self._tell(signal.SIGKILL)
 
     async def _up(self, workers: list[Worker]) -> None:

@@ -44,8 +44,15 @@ def main() -> int:
 
 def _listen(end: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, end)
-    loop.add_signal_handler(signal.SIGINT, end)
+
+    def first() -> None:
+        # systemd sends it to every process, and so does the supervisor then, which kills who shall end at once.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, lambda: None)
+        end()
+
+    loop.add_signal_handler(signal.SIGTERM, first)
+    loop.add_signal_handler(signal.SIGINT, first)
 
     def orphaned() -> None:
         if not os.read(0, 1024):

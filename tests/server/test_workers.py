@@ -206,6 +206,32 @@ def test_a_second_signal_ends_it_at_once(tmp_path, workers):
         assert "Traceback" not in process.stderr.read()
 
 
+def test_a_signal_to_every_process_is_one(tmp_path):
+    """As systemd and terminals send it."""
+    folder, statuses = tiny_models.slow(tmp_path), []
+    with started(folder, "--workers", "2", "--threads", "1") as process:
+        url = process.stdout.readline().split(" at ")[1].strip()
+        tensor = {"name": "x", "datatype": "FP32", "shape": [1, 256, 256], "data": [1.0] * 65536}
+
+        def ask():
+            answer = httpx.post(
+                f"{url}/v2/models/slow/infer", json={"inputs": [tensor]}, timeout=60
+            )
+            statuses.append(answer.status_code)
+
+        asking = [threading.Thread(target=ask) for _ in range(4)]
+        for thread in asking:
+            thread.start()
+        time.sleep(0.3)
+        assert not statuses, "the model is too fast for this test"
+        for one in (*children(process.pid), process.pid):
+            os.kill(one, signal.SIGTERM)
+        for thread in asking:
+            thread.join()
+        assert process.wait(20) == 0
+    assert statuses == [200] * 4
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("after", [0.3, 0.6, 1.0])
 def test_a_signal_at_any_moment_ends_it_cleanly(tmp_path, workers, after):
