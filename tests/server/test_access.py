@@ -237,6 +237,7 @@ def test_allowed_origins_read_answers_and_errors(client):
             assert answer.headers["access-control-allow-origin"] == origin
             shown = answer.headers["access-control-expose-headers"]
             assert "inference-header-content-length" in shown and "x-request-id" in shown
+            assert "x-model" in shown and "server-timing" in shown
 
 
 def test_any_origin_only_if_it_is_said():

@@ -15,7 +15,7 @@ SENT = (
     "authorization, content-type, inference-header-content-length, traceparent, tracestate, "
     "x-api-key, x-request-id, x-request-timeout"
 )
-SHOWN = "inference-header-content-length, retry-after, traceparent, x-request-id"
+SHOWN = "inference-header-content-length, retry-after, server-timing, traceparent, x-model, x-request-id"
 MAX_AGE = "600"
 Headers = list[tuple[str, str]]
 
