@@ -189,7 +189,7 @@ def timeouts(http, grpc):
         assert "deadline" in error.message(), error.message()
         assert error.status() in ("503", "StatusCode.DEADLINE_EXCEEDED")
         if module is over_grpc:
-            error = refusal(client.infer, "slow", [row], client_timeout=0.05)
+            error = refusal(client.infer, "slow", [row], client_timeout=0.01)
             assert error.status() == "StatusCode.DEADLINE_EXCEEDED"
 
 
