@@ -1,6 +1,7 @@
 """What is installed is what was written: packages, data files, entry points."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -69,11 +70,22 @@ def test_help_loads_neither_a_framework_nor_pydantic():
     assert done.returncode == 0, done.stderr
 
 
+def _tracked(*below):
+    """Files of the working tree that git knows or would add."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *below]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return [name for name in listed.stdout.splitlines() if (ROOT / name).exists()]
+
+
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory):
-    out = tmp_path_factory.mktemp("wheel")
+    # Of a copy: setuptools also packs what an older tree left in build/.
+    out, source = tmp_path_factory.mktemp("wheel"), tmp_path_factory.mktemp("source")
+    for name in _tracked(*MAPPED, "pyproject.toml", "README.md", "LICENSE"):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, source / name)
     subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(out), str(ROOT)],
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(out), str(source)],
         check=True,
     )
     (built,) = out.glob("*.whl")
@@ -82,17 +94,10 @@ def wheel(tmp_path_factory):
 
 @pytest.mark.heavy
 def test_the_wheel_holds_every_file_of_the_packages_and_nothing_else(wheel):
-    expected = set()
-    tracked = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", *MAPPED],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    for name in tracked.stdout.splitlines():
-        if (ROOT / name).exists():
-            expected.add(name if name.startswith("pipcook_deploy/") else f"pipcook_deploy/{name}")
+    expected = {
+        name if name.startswith("pipcook_deploy/") else f"pipcook_deploy/{name}"
+        for name in _tracked(*MAPPED)
+    }
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert names == expected
