@@ -107,6 +107,7 @@ class App:
                 raise
             except (HttpError, PreprocessingError) as error:
                 answer = self._refused(error, request)
+                await request.let_finish()
             except Exception:  # a bug: logged here, and never shown to the caller
                 logger.exception("%s %s failed", request.method, request.path)
                 answer = self.router.error_body(request.path)(500, "internal error")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 JSON = "application/json"
 DISCARD_SECONDS = 3.0  # in all
+SMALL = 65_536  # bytes of a body that a client has sent before it could be cut off
 DISCARD_IDLE = 0.3  # without a byte
 LONGEST_TIMEOUT = 3600.0
 # Seconds; watching costs more than a small request. One who left before is noticed all the same.
@@ -50,7 +51,7 @@ class Request(Call):
     """
 
     __slots__ = (
-        "_clock", "_given", "_id", "_protocol", "_scope", "headers", "method", "model", "path", "settings",
+        "_clock", "_given", "_id", "_protocol", "_scope", "_unread", "headers", "method", "model", "path", "settings",
     )  # fmt: skip
 
     def __init__(self, scope: Any, protocol: Any, settings: Settings, clock: BodyClock) -> None:
@@ -64,6 +65,7 @@ class Request(Call):
         self._clock = clock
         self._scope = scope
         self._given = False
+        self._unread = True
         self._id = ""
 
     @property
@@ -121,6 +123,7 @@ class Request(Call):
 
     async def body(self) -> bytes:
         """The whole body; 413 if it is larger than allowed, 408 if it does not arrive in time."""
+        self._unread = False
         announced = self.header("content-length")
         if announced:
             if int(announced) > self.settings.max_body:
@@ -144,7 +147,22 @@ class Request(Call):
         return parts
 
     async def _too_large(self, stream: AsyncIterator[bytes]) -> HttpError:
-        """The refusal, after the client had a while to finish: one that is cut off never reads it."""
+        """The refusal, after the client had a while to finish."""
+        await self._discard(stream)
+        reason = f"the body is larger than {self.settings.max_body} bytes"
+        return HttpError(413, reason, connection="close")
+
+    async def let_finish(self) -> None:
+        """Before a refusal: a large body that no one wants is let in."""
+        if not self._unread:
+            return
+        self._unread = False
+        announced = self.header("content-length")
+        if int(announced) > SMALL if announced else self.header("transfer-encoding"):
+            await self._discard(_chunks(self._protocol))
+
+    async def _discard(self, stream: AsyncIterator[bytes]) -> None:
+        """Read for a while what is thrown away: a client that is cut off never reads its answer."""
         loop = asyncio.get_running_loop()
         end, size = loop.time() + DISCARD_SECONDS, 0
         while size <= 10 * self.settings.max_body and loop.time() < end:
@@ -153,8 +171,6 @@ class Request(Call):
                     size += len(await anext(stream))
             except (TimeoutError, StopAsyncIteration):
                 break
-        reason = f"the body is larger than {self.settings.max_body} bytes"
-        return HttpError(413, reason, connection="close")
 
     def watch(self) -> Callable[[], object]:
         """Look out for the client's leaving until the answer is there, unless that comes soon."""

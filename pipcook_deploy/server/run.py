@@ -9,6 +9,7 @@ from typing import Any
 
 from pipcook_deploy.errors import UsageError
 from pipcook_deploy.server.access.guard import Guard
+from pipcook_deploy.server.access.sockets import allow_connections
 from pipcook_deploy.server.access.tls import tls_files
 from pipcook_deploy.server.job import Job
 from pipcook_deploy.server.ports import free_port
@@ -36,6 +37,7 @@ def serve(
     `KeyboardInterrupt` for a second signal, without waiting for anything.
     """
     settings = settings or Settings()
+    allow_connections(settings.max_connections)
     given = (served,) if isinstance(served, ServedModel) else tuple(served)
     tls_files(settings.tls_cert, settings.tls_key)
     _check_default(settings.default_model, given, repository)

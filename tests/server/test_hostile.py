@@ -1,6 +1,10 @@
 """Requests made to take the server's time, memory or words; `fuzz` finds others by chance."""
 
+import http.client
 import json
+import os
+import subprocess
+import sys
 
 import httpx
 import pytest
@@ -119,3 +123,36 @@ def test_malformed_forms_do_not_reach_stderr(tmp_path):
         server.process.terminate()
         _, errors = server.process.communicate(timeout=20)
     assert "boundary" not in errors
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/healthz", "/v2/models/none/infer"])
+def test_large_bodies_that_no_one_wants_are_answered_all_the_same(free, path):
+    connection = http.client.HTTPConnection(free.base_url.host, free.base_url.port, timeout=20)
+    connection.request("POST", path, b"a" * 9_000_000)
+    assert connection.getresponse().status in (404, 405)
+    connection.close()
+
+
+def test_as_many_files_as_connections():
+    code = (
+        "import resource as r; from pipcook_deploy.server.access.sockets import allow_connections; "
+        "r.setrlimit(r.RLIMIT_NOFILE, (64, 1000)); allow_connections(500); print(r.getrlimit(r.RLIMIT_NOFILE)); "
+        "allow_connections(5000); print(r.getrlimit(r.RLIMIT_NOFILE)); "
+        "allow_connections(5); print(r.getrlimit(r.RLIMIT_NOFILE))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.split("\n")[:3] == ["(756, 1000)", "(1000, 1000)", "(1000, 1000)"]
+
+
+def test_no_one_is_told_what_is_run(tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    folder = tiny_models.colours(tmp_path)
+    environment = os.environ | {"HOME": str(home), "XDG_CACHE_HOME": str(home)}
+    code = (
+        "import pipcook_deploy, onnxruntime, sys; "
+        "onnxruntime.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])"
+    )
+    command = [sys.executable, "-c", code, str(folder / "model.onnx")]
+    subprocess.run(command, check=True, env=environment)
+    assert list(home.rglob("*")) == []

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import resource
 import socket
 import struct
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+OTHER_FILES = 256  # models, logs, libraries
 SO_ATTACH_FILTER = 26  # socket(7); Python has no name for it
 # Classic BPF: code, jump if true, jump if false, value. A segment with SYN and without ACK asks for a connection.
 NO_SYN = (
@@ -18,6 +20,21 @@ NO_SYN = (
     (0x06, 0, 0, 0),  # drop it
     (0x06, 0, 0, 0xFFFFFFFF),  # let it pass
 )
+
+
+def allow_connections(count: int) -> None:
+    """Let this process, and those that it starts, have so many open at once, as far as the system lets it.
+
+    Often 1024 files may be open and as many as one likes for the asking. Whoever accepts connections and may not
+    open them tries again without a pause.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + OTHER_FILES
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):  # some systems allow less than they say
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def end_stalled(port: int, seconds: float) -> int:
