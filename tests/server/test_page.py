@@ -308,6 +308,7 @@ def test_a_key_is_asked_for_and_kept(page, tmp_path):
         page.open(server.url)
         form = "document.getElementById('key-form')"
         page.until(f"!{form}.hidden")
+        assert page.evaluate(f"{ERROR}.hidden && {FOCUSED} === 'key'")
         for key, then in (
             ("wrong key that is long enough", f"/wrong/.test({ERROR}.innerText)"),
             ("k" * 40, "!document.getElementById('text-input').hidden"),
@@ -319,6 +320,8 @@ def test_a_key_is_asked_for_and_kept(page, tmp_path):
             "document.getElementById('text').value = 'good'; document.getElementById('text-input').requestSubmit()"
         )
         page.until("document.querySelectorAll('#bars li').length === 4")
+        command = page.evaluate("document.getElementById('command').textContent")
+        assert command.startswith('curl -H "x-api-key: $KEY" ') and "k" * 40 not in command
 
 
 def test_a_server_that_is_gone_is_told(page, tmp_path):

@@ -6,6 +6,10 @@ export function useKey(key) {
   sessionStorage.setItem(STORE, key);
 }
 
+export function hasKey() {
+  return Boolean(sessionStorage.getItem(STORE));
+}
+
 // {status, value, trip: ms there and back, steps: {prepare, compute, total} ms or null, model: "name/version" or null}
 export async function ask(url, options = {}) {
   const key = sessionStorage.getItem(STORE);

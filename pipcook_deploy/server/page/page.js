@@ -1,7 +1,7 @@
 // The page of the prediction server: chooses the model, shows how to ask it, and what it answers.
 import { clear, fail, make, show } from "./page-answers.js";
 import { listenForImages, listenForTensors, listenForTexts, setUpRow, stopCamera, template } from "./page-inputs.js";
-import { KeyNeeded, ask, useKey } from "./page-server.js";
+import { KeyNeeded, ask, hasKey, useKey } from "./page-server.js";
 
 const TOP = 5;
 const LABELS = { image: "Image", text: "Text", numbers: "Row", row: "Row" };
@@ -20,7 +20,9 @@ async function answer(path, { body, headers, command }) {
   const mine = ++latest;
   get("answer").setAttribute("aria-busy", "true");
   const url = new URL(path, document.baseURI).href.replaceAll("'", "%27");
-  get("command").textContent = `curl ${command} '${url}'`;
+  // The key itself stays out of what is copied.
+  const key = hasKey() ? ' -H "x-api-key: $KEY"' : "";
+  get("command").textContent = `curl${key} ${command} '${url}'`;
   try {
     const given = await ask(path, { method: "POST", body, headers });
     if (mine !== latest) return;
@@ -114,8 +116,10 @@ async function begin() {
     await start();
     get("key-form").hidden = true;
   } catch (error) {
-    if (error instanceof KeyNeeded) get("key-form").hidden = false;
-    fail(error instanceof KeyNeeded ? error.message : `The page could not start: ${error.message}`);
+    if (!(error instanceof KeyNeeded)) return fail(`The page could not start: ${error.message}`);
+    get("key-form").hidden = false;
+    get("key").focus();
+    if (hasKey()) fail(error.message); // who has given none yet has made no mistake
   }
 }
 
