@@ -48,7 +48,7 @@ class Context:
         self.registry = registry
         self.settings = settings
         self.metrics = metrics
-        self.clock = BodyClock(settings.body_timeout)
+        self.clock = BodyClock(settings.body_timeout, settings.max_bodies)
         self.draining = False
         self.access = Guard(settings, listening)
         self.log = RequestLog(settings)
@@ -120,6 +120,8 @@ class App:
                 context.log.answered(request, answer)
         finally:
             self.in_flight -= 1
+            if request.held:
+                context.clock.release(request.held)
 
     def _headers(self, answer: Answer, request: Request) -> list[tuple[str, str]]:
         headers = [NOSNIFF, ("x-request-id", request.request_id)]

@@ -1,20 +1,28 @@
-"""Time limits for reading bodies: one timer for all, because `asyncio.timeout` costs more than a small request."""
+"""Limits for reading bodies: time and memory.
+
+One timer for all, because `asyncio.timeout` costs more than a small request.
+"""
 
 import asyncio
 from collections.abc import Awaitable
 from time import perf_counter
 from typing import TypeVar
 
-from pipcook_deploy.server.errors import HttpError
+from pipcook_deploy.server.errors import HttpError, OverloadedError
 
 Result = TypeVar("Result")
 
 
 class BodyClock:
-    """Ends the tasks that wait for a body longer than `seconds`, a quarter of that late at most."""
+    """Ends the tasks that wait for a body longer than `seconds`, a quarter of that late at most.
 
-    def __init__(self, seconds: float) -> None:
+    Bodies that are held, from their first byte until their answer, have `memory` bytes together.
+    """
+
+    def __init__(self, seconds: float, memory: int) -> None:
         self._seconds = seconds
+        self._memory = memory
+        self.held = 0
         self._waiting: dict[asyncio.Task[object], float] = {}
         self._late: set[asyncio.Task[object]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -38,6 +46,16 @@ class BodyClock:
             raise HttpError(408, reason, connection="close") from None
         finally:
             del self._waiting[task]
+
+    def hold(self, size: int) -> None:
+        """Room for more of a body. Raises `OverloadedError` if there is none."""
+        if self.held + size > self._memory:
+            raise OverloadedError("too many large requests are being answered; try again", 1)
+        self.held += size
+
+    def release(self, size: int) -> None:
+        """What `hold` gave is free again."""
+        self.held -= size
 
     def _start(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pipcook_deploy.server.models.loaded import LoadedModel
 
 JSON = "application/json"
+UNCOUNTED = 262_144  # bytes of a body that is worth no account
 DISCARD_SECONDS = 3.0  # in all
 SMALL = 65_536  # bytes of a body that a client has sent before it could be cut off
 DISCARD_IDLE = 0.3  # without a byte
@@ -51,7 +52,7 @@ class Request(Call):
     """
 
     __slots__ = (
-        "_clock", "_given", "_id", "_protocol", "_scope", "_unread", "headers", "method", "model", "path", "settings",
+        "_clock", "_given", "_id", "_protocol", "_scope", "_unread", "headers", "held", "method", "model", "path", "settings",
     )  # fmt: skip
 
     def __init__(self, scope: Any, protocol: Any, settings: Settings, clock: BodyClock) -> None:
@@ -65,6 +66,7 @@ class Request(Call):
         self._clock = clock
         self._scope = scope
         self._given = False
+        self.held = 0  # bytes of its body that were asked room for
         self._unread = True
         self._id = ""
 
@@ -126,8 +128,13 @@ class Request(Call):
         self._unread = False
         announced = self.header("content-length")
         if announced:
-            if int(announced) > self.settings.max_body:
+            size = int(announced)
+            if size > self.settings.max_body:
                 raise await self._too_large(_chunks(self._protocol))
+            if size > UNCOUNTED:
+                self._unread = True  # until there is room for it
+                self._hold(size)
+                self._unread = False
             whole: bytes = await self._clock.limited(self._protocol())
             return whole
         stream = _chunks(self._protocol)
@@ -143,8 +150,14 @@ class Request(Call):
             size += len(part)
             if size > self.settings.max_body:
                 return None
+            if size > UNCOUNTED:
+                self._hold(size - self.held)
             parts.append(part)
         return parts
+
+    def _hold(self, size: int) -> None:
+        self._clock.hold(size)
+        self.held += size
 
     async def _too_large(self, stream: AsyncIterator[bytes]) -> HttpError:
         """The refusal, after the client had a while to finish."""

@@ -1,6 +1,7 @@
 """One process that answers: what is in it, how it starts, drains and ends."""
 
 import asyncio
+import gc
 import math
 import os
 import sys
@@ -33,6 +34,7 @@ TOGETHER_SECONDS = 0.2
 LAST_REQUEST_SECONDS = 0.1
 # A thread that ends a computation gets the interpreter back this soon from a busy event loop.
 SWITCH_SECONDS = 0.005
+COLLECT = (10_000, 10, 10)
 
 
 class EndNowError(Exception):
@@ -72,6 +74,8 @@ def run(
 ) -> None:
     """Serve until what `listen` is given is called. Raises what `serve` raises."""
     sys.setswitchinterval(SWITCH_SECONDS)
+    # Large requests make many objects at once, which need not be looked through again and again while they are made.
+    gc.set_threshold(*COLLECT)
     app, control, peers = build(job)
     try:
         with logged(job.settings), asyncio.Runner(loop_factory=_new_loop()) as runner:
@@ -151,6 +155,7 @@ async def _serve(
     end_stalled(job.port, job.settings.send_timeout)
     event("serving", url=job.url, pid=os.getpid())
     ready(control.index())
+    gc.freeze()  # what is there now stays
     with _task(control.watch()), _task(app.context.compute(partial(warm_up, app.context.registry))):
         await _unless(ending.soon, asyncio.shield(serving))
     event("draining", in_flight=app.in_flight)

@@ -32,11 +32,19 @@ class Settings:
     """Sizes in bytes, times in seconds."""
 
     max_body: int = setting(10_000_000, "Bytes of a request's body.", least=1)
+    max_bodies: int = setting(
+        500_000_000, "Bytes of all bodies above 256 kB that are held at the same time.", least=1
+    )
     # Resizing costs up to 0.15 microseconds a pixel.
-    max_pixels: int = setting(25_000_000, "Pixels of an image, before it is decoded.", least=1)
+    max_pixels: int = setting(
+        25_000_000,
+        "Pixels of the images of one request together, before they are decoded.",
+        least=1,
+    )
     max_samples: int = setting(
         64, "Images, texts or rows of one request that is preprocessed.", least=1
     )
+    max_rows: int = setting(8192, "Samples of one request of tensors.", least=1)
     max_nesting: int = setting(16, "Dimensions of a tensor.", least=1)
     max_elements: int = setting(50_000_000, "Elements of one tensor.", least=1)
     body_timeout: float = setting(15.0, "Seconds from a request's head to the end of its body.")

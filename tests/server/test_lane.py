@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipcook_deploy.server.call import Call, ExpiredError, GoneError
-from pipcook_deploy.server.errors import InferenceError, OverloadedError
+from pipcook_deploy.server.errors import HttpError, InferenceError, OverloadedError
 from pipcook_deploy.server.models.lane import Lane, Plan
 from pipcook_deploy.server.observe.metrics import ModelMetrics
 from pipcook_deploy.server.settings import Settings
@@ -250,3 +250,51 @@ def test_a_bad_tiny_request_spoils_no_others_of_its_turn():
 def test_a_tiny_request_larger_than_a_batch_is_answered_whole():
     answers, seen = gathered(rows(*range(6)), rows(7))
     assert answers[0]["y"].ravel().tolist() == [0, 2, 4, 6, 8, 10] and seen == [6, 1]
+
+
+def test_an_error_that_no_one_expects_leaves_no_request_waiting():
+    class Broken(Counted):
+        def run(self, inputs):
+            raise MemoryError
+
+    async def check():
+        for plan in (Plan(max_batch=4), Plan(max_batch=4, inline_elements=100)):
+            way = Lane(Broken(), plan, Settings(), ModelMetrics())
+            tasks = [asyncio.ensure_future(way.run(rows(n), Call(60))) for n in range(3)]
+            found = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 10)
+            assert [type(each) for each in found] == [MemoryError] * 3
+            way.close()
+
+    asyncio.run(check())
+
+
+def test_joining_that_fails_leaves_no_request_waiting(monkeypatch):
+    def joined(requests):
+        raise MemoryError
+
+    monkeypatch.setattr("pipcook_deploy.server.models.lane.joined", joined)
+
+    async def check():
+        engine, way = lane(Plan(max_batch=4), batch_wait=0.0)
+        first = started(way, 0)
+        await begun(engine)
+        others = [started(way, 1), started(way, 2)]
+        await asyncio.sleep(0)
+        for _ in range(3):
+            engine.let.release()
+        await first
+        found = await asyncio.wait_for(asyncio.gather(*others, return_exceptions=True), 10)
+        assert [type(each) for each in found] == [MemoryError] * 2
+        way.close()
+
+    asyncio.run(check())
+
+
+def test_a_request_of_very_many_samples_is_refused():
+    async def check():
+        _, way = lane(max_rows=3)
+        with pytest.raises(HttpError, match="at most 3"):
+            await way.run(rows(1, 2, 3, 4), Call(60))
+        assert way.pending == 0
+
+    asyncio.run(check())

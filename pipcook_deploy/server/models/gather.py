@@ -9,7 +9,6 @@ from time import perf_counter
 
 from pipcook_deploy.runtime import Tensors
 from pipcook_deploy.server.engines.base import Engine
-from pipcook_deploy.server.errors import InferenceError
 from pipcook_deploy.server.models.batches import joined, kind_of, rows_of, split_rows
 from pipcook_deploy.server.observe.metrics import ModelMetrics
 
@@ -72,7 +71,7 @@ class Gatherer:
         start = perf_counter()
         try:
             outputs = self._engine.run(joined([inputs for inputs, _ in batch]))
-        except InferenceError:  # of a bad request, which must spoil no other's answer
+        except Exception:  # noqa: BLE001 - of a bad request, or no memory: each is asked alone, and gets its own
             return None
         taken = perf_counter() - start
         self._metrics.batches.observe(sum(rows))

@@ -15,7 +15,7 @@ from typing import Any
 from pipcook_deploy.runtime import Tensors
 from pipcook_deploy.server.call import Call, ExpiredError, GoneError
 from pipcook_deploy.server.engines.base import Engine
-from pipcook_deploy.server.errors import OverloadedError
+from pipcook_deploy.server.errors import HttpError, OverloadedError
 from pipcook_deploy.server.models.batches import Batch, Item, joined, split_rows
 from pipcook_deploy.server.models.gather import Gatherer
 from pipcook_deploy.server.observe.metrics import ModelMetrics
@@ -98,6 +98,7 @@ class Lane:
             return await self._queued(inputs, call)
 
     async def _queued(self, inputs: Tensors, call: Call) -> Tensors:
+        self._check_rows(inputs)
         item = Item.of(inputs, call, asyncio.get_running_loop().create_future())
         stop_watching = call.watch()
         try:
@@ -110,6 +111,14 @@ class Lane:
             if stop_watching:
                 stop_watching()
         return outputs
+
+    def _check_rows(self, inputs: Tensors) -> None:
+        """A model's own tensors can be a thousand times as large as what it is given, for each sample."""
+        for value in inputs.values():
+            if value.ndim > 1 and len(value) > self._settings.max_rows:
+                raise HttpError(
+                    400, f"{len(value)} samples; one request has at most {self._settings.max_rows}"
+                )
 
     def close(self, wait: bool = True) -> None:
         """End the threads once nothing waits. A request that comes later starts them again."""
@@ -142,7 +151,10 @@ class Lane:
                     return
                 batch = self._take()
             if batch:
-                results = self._compute(batch)
+                try:
+                    results = self._compute(batch)
+                except Exception as error:  # noqa: BLE001 - raised again where the requests wait
+                    results = [error] * len(batch)
                 loop.call_soon_threadsafe(_deliver, batch, results)
 
     def _take(self) -> Batch:

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from pipcook_deploy.preprocess.decode import Limits
+from pipcook_deploy.preprocess.decode import Limits, size
 from pipcook_deploy.preprocess.errors import PreprocessingError
 from pipcook_deploy.preprocess.execute import Pipeline, stack
+from pipcook_deploy.preprocess.operations import Decode
 from pipcook_deploy.runtime import Tensors
 from pipcook_deploy.server.models.values import image_bytes, plain
 from pipcook_deploy.server.settings import Settings
@@ -43,7 +44,7 @@ class Predictor:
 
     def __init__(self, spec: ModelSpec, settings: Settings) -> None:
         self.spec = spec
-        limits = Limits(max_pixels=settings.max_pixels)
+        self._limits = limits = Limits(max_pixels=settings.max_pixels)
         self._pipelines = {
             name: Pipeline(operations, limits) for name, operations in spec.preprocessing.items()
         }
@@ -100,6 +101,8 @@ class Predictor:
         fit, `UnsuitableModelError` if no value can.
         """
         self._check_suitable()
+        if len(values) > 1 and "image" in self.kinds.values():
+            self._check_pixels(values)
         samples: dict[str, list[Any]] = {name: [] for name in self.kinds}
         for value in values:
             check()
@@ -118,6 +121,21 @@ class Predictor:
         if pipeline is not None:
             return pipeline(value)
         return value if isinstance(value, np.ndarray) else plain(value, tensor)
+
+    def _check_pixels(self, values: Sequence[object]) -> None:
+        """A request of many images that are large would keep everyone else's waiting."""
+        pixels = 0
+        for value in values:
+            for name, each in self.row(value).items():
+                data = image_bytes(each) if isinstance(each, str) else each
+                if self.kinds[name] == "image" and isinstance(data, bytes):
+                    height, width = size(Decode(), data, self._limits)
+                    pixels += height * width
+        if pixels > self._limits.max_pixels:
+            raise PreprocessingError(
+                f"the images have {pixels} pixels together, more than {self._limits.max_pixels}",
+                "send fewer in one request",
+            )
 
     def portions(self, batch: Tensors) -> Iterator[tuple[Tensors, int]]:
         """What the model takes at once, and how many samples of it count: a fixed batch size is filled up."""
