@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
-from pipcook_deploy.errors import DeployError, MissingDependencyError
+from pipcook_deploy.errors import MissingDependencyError
 from pipcook_deploy.preprocess.errors import PreprocessingError
 from pipcook_deploy.server.access.sockets import end_stalled, hang_up, stop_listening
 from pipcook_deploy.server.access.tls import tls_files
@@ -28,6 +28,8 @@ from pipcook_deploy.server.peers import Peers
 
 Index = list[dict[str, Any]]
 SETTLE_SECONDS = 0.15
+STOP_SECONDS = 5.0  # for granian, once everything is answered
+CANCEL_SECONDS = 1.0
 # Signals that come within so long of the first are one: no one presses Ctrl-C twice as fast.
 TOGETHER_SECONDS = 0.2
 # Whoever has just connected gets so long to send a request when no one can connect any more.
@@ -138,8 +140,9 @@ async def _unless(event: asyncio.Event, work: Awaitable[Any]) -> bool:
     coming.cancel()
     if not doing.done():
         doing.cancel()
-        with suppress(asyncio.CancelledError, DeployError):
-            await doing
+        await asyncio.wait({doing}, timeout=CANCEL_SECONDS)
+        if doing.done() and not doing.cancelled():
+            doing.exception()  # of no interest any more
         return False
     await doing
     return True
@@ -163,7 +166,8 @@ async def _serve(
     event("stopped", unanswered=app.in_flight)
     hang_up(job.port)
     server.stop()
-    if not await _unless(ending.now, serving):
+    # Bounded: a process that was told to end ends, whatever holds a connection open.
+    if not await _unless(ending.now, asyncio.wait({serving}, timeout=STOP_SECONDS)):
         return
     # granian's threads let go of their last Python objects after it says that it has ended; a
     # thread that does so while the interpreter shuts down aborts the process.
