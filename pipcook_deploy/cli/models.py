@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
+from ssl import SSLCertVerificationError
 from typing import Any, TypeVar
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlsplit
@@ -131,6 +132,11 @@ def _ask(
             raise _refusal(url, error.code, error.read()) from None
     except (URLError, OSError, HTTPException) as error:
         reason = getattr(error, "reason", None) or error
+        if isinstance(reason, SSLCertVerificationError):
+            raise ServerError(
+                f"{url}: its certificate is not trusted: {reason.verify_message}",
+                "trust the one who signed it, or itself: SSL_CERT_FILE=cert.pem pipcook-deploy models ...",
+            ) from None
         raise ServerError(
             f"{url}: no server answers: {getattr(reason, 'strerror', None) or reason}",
             "is it running? another address: --url http://HOST:PORT",

@@ -331,6 +331,16 @@ def test_https(folder, pem, kind):
             httpx.get(running.url.replace("https", "http"))
 
 
+def test_a_certificate_that_is_not_trusted_is_named(folder, pem):
+    files = str(pem / "rsa.crt"), str(pem / "rsa.key")
+    with tiny_models.serving(folder, "--tls-cert", files[0], "--tls-key", files[1]) as running:
+        url = running.url.replace("http:", "https:")
+        command = [sys.executable, "-m", "pipcook_deploy", "models", "list", "--url", url]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 9 and "is not trusted" in done.stderr
+        assert "SSL_CERT_FILE" in done.stderr and "is it running" not in done.stderr
+
+
 def test_tls_before_1_2_is_refused(folder, pem):
     files = (f"{pem}/ec.crt", f"{pem}/ec.key")
     with tiny_models.serving(folder, "--tls-cert", files[0], "--tls-key", files[1]) as running:

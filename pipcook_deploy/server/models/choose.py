@@ -31,6 +31,13 @@ MARGIN = 1.1
 BUDGET = 4.0  # seconds; what has not been tried by then is not
 ALONE, TOGETHER = 0.02, 0.03  # seconds for each measurement: they delay the first start
 THOROUGH = 4  # times as long where engines are compared
+BATCHES: dict[BatchGain, str] = {
+    "pays": "batches pay",
+    "little": "batches would gain little",
+    "changes bits": "batches would change bits",
+    "not tried": "batches were not tried",
+    "impossible": "no batches",
+}
 LIGHT = 32_000_000  # bytes of a file whose engines are all kept until one is chosen
 
 
@@ -198,5 +205,5 @@ def _decided(trials: Trials, best: Trial) -> tuple[Choice, Engine]:
     others = [str(trial) for trial in trials.done if trial is not best] + trials.refused
     why = str(best) + (f"; tried beside {', '.join(others)}" if others else "")
     return Choice(
-        option, best.seconds, elements(best.inputs), gain, f"{why}; batches: {gain}"
+        option, best.seconds, elements(best.inputs), gain, f"{why}; {BATCHES[gain]}"
     ), engine

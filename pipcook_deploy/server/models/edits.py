@@ -124,7 +124,11 @@ def rollback(name: str) -> Edit:
         if model.split:
             return state.changed(name, split={}, pinned=True)
         if not model.previous:
-            raise HttpError(409, f"{name} has no version to go back to")
+            raise HttpError(
+                409,
+                f"{name} has no version to go back to: none served before {model.current} here; "
+                f"the label {STABLE} goes to any version",
+            )
         labels = dict(model.labels)
         if STABLE in labels:
             labels[STABLE] = model.previous
