@@ -44,7 +44,7 @@ class Settings:
     max_samples: int = setting(
         64, "Images, texts or rows of one request that is preprocessed.", least=1
     )
-    max_rows: int = setting(8192, "Samples of one request of tensors.", least=1)
+    max_rows: int = setting(65_536, "Samples of one request of tensors.", least=1)
     max_nesting: int = setting(16, "Dimensions of a tensor.", least=1)
     max_elements: int = setting(50_000_000, "Elements of one tensor.", least=1)
     body_timeout: float = setting(15.0, "Seconds from a request's head to the end of its body.")

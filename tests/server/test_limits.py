@@ -24,7 +24,9 @@ def server(tmp_path_factory):
     folder = tiny_models.logarithm(tmp_path_factory.mktemp("m"))
     options = ("--header-timeout", str(SLOW), "--body-timeout", str(SLOW))
     options += ("--send-timeout", str(SLOW), "--max-elements", "2000000")
-    with tiny_models.serving(folder, *options, "--max-body", "20000000") as running:
+    with tiny_models.serving(
+        folder, *options, "--max-body", "20000000", "--max-rows", "1000000"
+    ) as running:
         yield running
 
 
