@@ -16,9 +16,10 @@ from pipcook_deploy.errors import DeployError, ServerError
 from pipcook_deploy.server.errors import HttpError
 from pipcook_deploy.server.models import edits
 from pipcook_deploy.server.models.described import newly_broken, rows, unavailable
+from pipcook_deploy.server.models.entries import entries, say_changes, say_refused
 from pipcook_deploy.server.models.load import load
 from pipcook_deploy.server.models.loaded import LoadedModel
-from pipcook_deploy.server.models.registry import Entry, Registry, end_with
+from pipcook_deploy.server.models.registry import Registry, end_with
 from pipcook_deploy.server.models.shelf import GIVEN, Shelf, Sight, reason
 from pipcook_deploy.server.models.state import Key, ModelState, State
 from pipcook_deploy.server.models.store import Store
@@ -195,7 +196,7 @@ class Control:
                 return True
             self._store.write(wanted)
             for name, version, why in newly_broken(self.state, wanted):
-                _say_refused(name, version, why)
+                say_refused(name, version, why)
             await self._peers.call_all("adopt", wanted.model_dump(mode="json"))
             await self._adopt(wanted)
             return True
@@ -210,7 +211,7 @@ class Control:
         for answer in (answers[0], *answers[1]):
             failed |= {(name, version, edition): why for name, version, edition, why in answer}
         for (name, version, _), why in failed.items():
-            _say_refused(name, version, why)
+            say_refused(name, version, why)
         return failed
 
     async def _on_prepare(self, payload: Any) -> list[tuple[str, str, str, str]]:
@@ -244,45 +245,13 @@ class Control:
         if state.wanted() and not state.wanted() & self._held.keys():
             raise ServerError("no model can be loaded in this process")
         before, self.state = self.state, state
-        self.registry.replace(self._entries(state), state.default)
-        self._say(before, state)
+        self.registry.replace(entries(state, self._held), state.default)
+        say_changes(before, state)
         self._drop()
-
-    def _entries(self, state: State) -> dict[str, Entry]:
-        made = (self._entry(name, model) for name, model in state.models.items())
-        return {entry.name: entry for entry in made if entry.versions}
-
-    def _entry(self, name: str, model: ModelState) -> Entry:
-        versions = {
-            version: self._held[name, version, edition]
-            for version, edition in model.loaded.items()
-            if (name, version, edition) in self._held
-        }
-        current = model.current if model.current in versions else next(iter(versions), "")
-        labels = {label: v for label, v in model.labels.items() if v in versions}
-        split = {v: share for v, share in model.shares.items() if v in versions}
-        previous = model.previous if model.previous in versions else ""
-        return Entry(name, versions, current, previous, labels, split)
 
     def _applied(self, state: State) -> bool:
         served = {(m.name, m.version) for m in self.registry.models()}
         return served == {(name, version) for name, version, _ in state.wanted()}
-
-    def _say(self, before: State, after: State) -> None:
-        for name in sorted({*before.models, *after.models}):
-            old = before.models.get(name, ModelState())
-            new = after.models.get(name, ModelState())
-            if (old.current, old.loaded, old.labels, old.split) != (
-                new.current, new.loaded, new.labels, new.split,
-            ):  # fmt: skip
-                event(
-                    "model serves",
-                    model=name,
-                    version=new.current or "none",
-                    loaded=" ".join(new.loaded),
-                    labels=" ".join(f"{label}={v}" for label, v in new.labels.items()),
-                    split=" ".join(f"{v}={share:.3g}" for v, share in new.shares.items()),
-                )
 
     async def _hold(self, key: Key) -> LoadedModel:
         """Load it, once however many want it. Raises `DeployError`."""
@@ -309,10 +278,6 @@ class Control:
 
     async def _aside(self, threads: ThreadPoolExecutor, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(threads, work)
-
-
-def _say_refused(name: str, version: str, why: str) -> None:
-    event("model refused", logging.WARNING, model=name, version=version, reason=why)
 
 
 def state_file(repository: Path | None) -> Path | None:
