@@ -58,6 +58,11 @@ class Context:
         workers = settings.preparers or max(1, cores() // settings.workers)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="prepare")
 
+    @property
+    def ready(self) -> bool:
+        """Whether a load balancer should send requests: there is a model, and the server does not end."""
+        return not self.draining and any(e.versions for e in self.registry.entries.values())
+
     async def compute(self, work: Callable[[], Result]) -> Result:
         """Run `work` off the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 
 from pipcook_deploy.errors import BundleError, ServerError
@@ -345,3 +346,15 @@ def test_a_wrong_bundle_on_the_command_line_is_an_error(tmp_path):
     )
     assert done.returncode == ServerError.exit_code
     assert "golden samples" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_server_without_a_model_is_alive_and_not_ready(place):
+    place.mkdir()
+    with scale_bundles.serving("--repository", str(place), "--repository-poll", "0.1") as server:
+        paths = ("/v2/health/ready", "/ping", "/health")
+        with httpx.Client(base_url=server.url) as client:
+            assert client.get("/healthz").status_code == 200
+            assert [client.get(path).status_code for path in paths] == [503] * 3
+            scale_bundles.add(place, 1)
+            until(lambda: client.get("/ping").status_code == 200)
+            assert [client.get(path).status_code for path in paths] == [200] * 3

@@ -82,7 +82,7 @@ class Service:
         return self._made("ServerLiveResponse", {"live": True})
 
     async def ready(self, request: Any, call: GrpcCall) -> Any:
-        return self._made("ServerReadyResponse", {"ready": not self._context.draining})
+        return self._made("ServerReadyResponse", {"ready": self._context.ready})
 
     async def model_ready(self, request: Any, call: GrpcCall) -> Any:
         """A model that is not there is not ready: that is an answer, not an error, as in Triton."""

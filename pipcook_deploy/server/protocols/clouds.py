@@ -38,8 +38,8 @@ def environment_routes(environ: Mapping[str, str], others: Routes) -> Routes:
 
 
 async def health(context: Context, request: Request) -> Answer:
-    """GET AIP_HEALTH_ROUTE: 503 while draining."""
-    return Answer(503 if context.draining else 200, b"")
+    """GET AIP_HEALTH_ROUTE: 503 while draining, and while no model is loaded."""
+    return Answer(200 if context.ready else 503, b"")
 
 
 async def predict(context: Context, request: Request) -> Answer:

@@ -60,8 +60,8 @@ async def invoke(
 
 
 async def ping(context: Context, request: Request) -> Answer:
-    """GET /ping, /health: 200 without a body, 503 while draining."""
-    return Answer(503 if context.draining else 200, b"")
+    """GET /ping, /health: 200 without a body, 503 while draining, and while no model is loaded."""
+    return Answer(200 if context.ready else 503, b"")
 
 
 async def version(context: Context, request: Request) -> Answer:

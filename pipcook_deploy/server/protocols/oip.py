@@ -27,8 +27,8 @@ async def live(context: Context, request: Request) -> Answer:
 
 
 async def ready(context: Context, request: Request) -> Answer:
-    """GET /v2/health/ready: 503 while draining."""
-    return json_answer({"ready": not context.draining}, 503 if context.draining else 200)
+    """GET /v2/health/ready: 503 while draining, and while no model is loaded."""
+    return json_answer({"ready": context.ready}, 200 if context.ready else 503)
 
 
 async def model(
