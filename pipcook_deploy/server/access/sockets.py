@@ -11,7 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 
 OTHER_FILES = 256  # models, logs, libraries
-SO_ATTACH_FILTER = 26  # socket(7); Python has no name for it
+# socket(7); Python has no names for them
+SO_ATTACH_FILTER, SO_BINDTOIFINDEX = 26, 62
+NO_INTERFACE = 0x7FFFFFFF  # a number that none has; Linux lets a socket be bound to it
 # Classic BPF: code, jump if true, jump if false, value. A segment with SYN and without ACK asks for a connection.
 NO_SYN = (
     (0x30, 0, 0, 13),  # load the flags of the TCP header
@@ -56,14 +58,26 @@ def end_stalled(port: int, seconds: float) -> int:
 def stop_listening(port: int) -> None:
     """No one can connect to `port` of this process from now on; those who are connected stay so. On Linux.
 
-    Their first packets are dropped: the next, a second later, find the port closed, or another worker. A socket
-    that was shut down would cut off those whose connection has not been accepted yet.
+    A socket that was shut down would cut off those whose connection has not been accepted yet. So it listens on, to
+    an interface that there is not: connections are refused, and another worker's socket is found.
+    """
+    for listening in _at(port, listening=True):
+        with listening:
+            try:
+                listening.setsockopt(socket.SOL_SOCKET, SO_BINDTOIFINDEX, NO_INTERFACE)
+            except OSError:  # before Linux 5.1, or bound to an interface already
+                _ask_for_no_connections(listening)
+
+
+def _ask_for_no_connections(listening: socket.socket) -> None:
+    """Drop what asks for a connection; who asked asks again a second later, when the port is closed.
+
+    Newer kernels let only the privileged do so, and a container has no privileges.
     """
     program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *row) for row in NO_SYN))
     option = struct.pack("HP", len(NO_SYN), ctypes.addressof(program))
-    for listening in _at(port, listening=True):
-        with listening, suppress(OSError):  # of a system that has no such filters
-            listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, option)
+    with suppress(OSError):  # of a system that has no such filters
+        listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, option)
 
 
 def hang_up(port: int) -> None:
