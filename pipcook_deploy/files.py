@@ -85,6 +85,17 @@ def replace_folder(new: Path, final: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file beside its place and move it there. Raises `OutputError`."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise _output_error(path, error) from error
+
+
 def sync_tree(folder: Path) -> None:
     """Flush every file to disk, so that a power cut after the move finds them whole."""
     for path in files_below(folder):
