@@ -1,0 +1,1 @@
+"""What runs inside a container beside the server: its first process, and its health check."""
