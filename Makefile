@@ -77,6 +77,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	MYPYPATH=dockerfiles/layers $(BIN)/mypy --config-file= --strict --explicit-package-bases dockerfiles/layers/tree.py dockerfiles/layers/sbom.py
 
 bench: setup
 	@test -f dist/fashion-mnist/manifest.json || $(BIN)/pipcook-deploy run examples/fashion-mnist/deploy.toml
