@@ -77,6 +77,10 @@ class MissingDependencyError(DeployError):
     exit_code = 6
 
 
+class EngineMissingError(MissingDependencyError):
+    """No container engine answers."""
+
+
 class BundleError(DeployError):
     """A bundle is damaged, incomplete, or of a version that this program does not read."""
 
@@ -107,6 +111,16 @@ class BudgetError(DeployError):
     exit_code = 10
 
 
+class ImageError(DeployError):
+    """A container image could not be built, described or pushed."""
+
+    exit_code = 11
+
+
+class BootError(ImageError):
+    """An image was started and did not do what it has to do: it is not kept."""
+
+
 EXIT_CODES: dict[int, str] = {
     0: "done",
     1: "a bug in pipcook-deploy (a traceback is shown)",
@@ -119,5 +133,6 @@ EXIT_CODES: dict[int, str] = {
     8: "output: the place is taken, read-only, or full",
     9: "server: could not start",
     10: "budget: the accuracy budget is not kept, or cannot be measured",
+    11: "image: could not be built or pushed, or did not pass its boot test",
     130: "interrupted (Ctrl-C)",
 }

@@ -1,0 +1,1 @@
+"""Container images: described, built, booted, signed and pushed."""

@@ -1,0 +1,178 @@
+"""From a bundle to an image that was built, booted, scanned, signed and pushed: one step each, in this order."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pipcook_deploy.bundle import Bundle
+from pipcook_deploy.errors import ImageError, OutputError
+from pipcook_deploy.files import files_below, replace_folder, sha256
+from pipcook_deploy.images.boot import Golden, boot
+from pipcook_deploy.images.engine import Build, Engine, Image, Progress, RunOptions
+from pipcook_deploy.images.record import RECORD, BootEntry, ImageRecord, LayerEntry
+from pipcook_deploy.images.render import Plan, parameters, render_context
+from pipcook_deploy.images.scan import scan
+from pipcook_deploy.images.wheel import wheel_bytes, wheel_name
+from pipcook_deploy.schedule import Listener, watched_step
+from pipcook_deploy.subset import content_digest, write_subset
+
+Result = TypeVar("Result")
+
+BUNDLE, DOCKERFILE, SBOM = "bundle", "Dockerfile", "sbom.cdx.json"
+SBOM_IN_IMAGE = f"/usr/share/doc/image/{SBOM}"
+# Written about an image, not into it.
+ABOUT = frozenset({"README.md", "compose.yaml", "prometheus.yml", SBOM, RECORD, f"{RECORD}.sig"})
+LAYERS = {
+    "/image/system/": "interpreter and libraries",
+    "/image/packages/": "packages",
+    "/image/server/": "server",
+    "/image/model/": "model",
+    "/image/documents/": "bill of materials, provenance",
+}
+TRIAL = "pipcook-deploy-trial"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be done with an image that was built."""
+
+    boot: bool = True
+    host_port: int = 0
+    scan: bool = False
+    fail_on: str | None = None
+
+
+@dataclass(frozen=True)
+class Context:
+    """A build context on disk; `content` is the sha256 of all that goes into the image."""
+
+    path: Path
+    bundle: Bundle
+    plan: Plan
+    content: str
+
+    @property
+    def tags(self) -> tuple[str, str]:
+        """The image's names: by version, and by version and content."""
+        return self.plan.names(self.bundle.spec, self.content)
+
+
+def is_context(folder: Path) -> bool:
+    """Whether a folder is what this target writes, and may be replaced."""
+    return (folder / DOCKERFILE).is_file() and (folder / BUNDLE).is_dir()
+
+
+@contextmanager
+def staged(into: Path) -> Iterator[Path]:
+    """A folder beside `into` that takes its place when the block ends well; nothing is left of it otherwise.
+
+    Raises `OutputError` if `into` is something else, or nothing can be written.
+    """
+    if (into.exists() or into.is_symlink()) and not is_context(into):
+        raise OutputError(f"{into}: is there already and is left alone", "choose another --out")
+    staging = into.with_name(f".{into.name}.staging-{os.getpid()}")
+    try:
+        into.parent.mkdir(parents=True, exist_ok=True)
+        staging.mkdir()
+        yield staging
+        replace_folder(staging, into)
+    except OSError as error:
+        raise OutputError(
+            f"{into}: cannot be written: {error.strerror or error}",
+            "free some space or choose another --out",
+        ) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def write_context(bundle: Bundle, plan: Plan, folder: Path) -> Context:
+    """Everything that `docker build` needs. Raises `BundleError` if the bundle lacks the engine's format, `OSError`."""
+    part = write_subset(bundle, [plan.format], folder / BUNDLE)
+    for name, text in render_context(part, content_digest(part), plan).items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    (folder / wheel_name()).write_bytes(wheel_bytes())
+    for path in folder.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    return Context(folder, part, plan, _content(folder))
+
+
+def make_image(context: Context, wanted: Wanted, engine: Engine, listener: Listener) -> ImageRecord:
+    """Build the image under a name of its own, boot it, and only then give it its names.
+
+    Raises `ImageError` or `BootError`; what had the names before keeps them then, and the new image is removed.
+    """
+    trial = f"{TRIAL}:{context.content[:12]}-{os.getpid()}"
+    build = Build(context.path, trial, context.plan.epoch)
+    try:
+        image = _step("build image", listener, lambda p: engine.build(build, p))
+        (context.path / SBOM).write_bytes(engine.read(image, SBOM_IN_IMAGE))
+        booted = _booted(context, wanted, engine, image, listener)
+        found = None
+        if wanted.scan:
+            found = _step("scan image", listener, lambda _: scan(trial, wanted.fail_on))
+        for tag in context.tags:
+            engine.tag(image, tag)
+    finally:
+        with suppress(ImageError):  # an engine that has died keeps what it had
+            engine.untag(trial)
+    return ImageRecord(
+        id=image.id,
+        tags=context.tags,
+        content=context.content,
+        bundle=content_digest(context.bundle),
+        built_by=engine.describe(),
+        parameters=parameters(context.plan),
+        layers=_layers(image),
+        boot=booted,
+        scan=found,
+    )
+
+
+def _booted(
+    context: Context, wanted: Wanted, engine: Engine, image: Image, listener: Listener
+) -> BootEntry | None:
+    if not (wanted.boot and engine.runs):
+        return None
+    plan = context.plan
+    golden = Golden.of(context.bundle, plan.format)
+    options = RunOptions(plan.port, plan.memory, host_port=wanted.host_port)
+    return _step(
+        "boot image",
+        listener,
+        lambda p: boot(engine, image, golden, options, lambda text: p(text, 0, None)),
+    )
+
+
+def _step(name: str, listener: Listener, run: Callable[[Progress], Result]) -> Result:
+    def progress(text: str, done: int, total: int | None) -> None:
+        listener.advanced(name, text, done, total)
+
+    found: Result = watched_step(name, listener, lambda: run(progress))
+    return found
+
+
+def _layers(image: Image) -> tuple[LayerEntry, ...]:
+    """In the order of the Dockerfile's COPY instructions; a base that is kept comes first."""
+    names = list(LAYERS.values())
+    extra = len(image.layers) - len(names)
+    said = [f"base {number + 1}" for number in range(extra)] + names[-len(image.layers) :]
+    return tuple(
+        LayerEntry(what=what, diff_id=row.diff_id, size=row.size, compressed=row.compressed)
+        for what, row in zip(said, image.layers, strict=True)
+    )
+
+
+def _content(folder: Path) -> str:
+    rows = []
+    for path in files_below(folder):
+        name = path.relative_to(folder).as_posix()
+        if name not in ABOUT:
+            rows.append(f"{sha256(path)}  {name}\n")
+    return hashlib.sha256("".join(rows).encode()).hexdigest()

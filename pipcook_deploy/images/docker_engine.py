@@ -1,0 +1,326 @@
+"""A Docker engine, through its Python SDK."""
+
+import json
+import re
+import tarfile
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from io import BytesIO
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pipcook_deploy.errors import EngineMissingError, ImageError, MissingDependencyError
+from pipcook_deploy.images.archive import settle
+from pipcook_deploy.images.engine import (
+    Build,
+    Container,
+    Engine,
+    Image,
+    Progress,
+    RunOptions,
+)
+from pipcook_deploy.images.reachable import reachable
+
+STEP = re.compile(r"^Step (\d+)/(\d+) : (.*)")
+SECONDS = 120.0  # for any one answer of the engine
+LONGEST_STEP = 100
+MOST_LINES = 20  # of a builder's output, for an error
+START_ENGINE = (
+    "start Docker, or set DOCKER_HOST to where it listens; what can be had without: --no-build"
+)
+FULL = re.compile("no space left on device", re.IGNORECASE)
+TAKEN = re.compile("port is already allocated|address already in use", re.IGNORECASE)
+
+
+class DockerEngine(Engine):
+    """Builds by the engine's own (classic) builder; the image is then written again without the time of day."""
+
+    name: ClassVar[str] = "docker"
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    @classmethod
+    def connect(cls) -> "DockerEngine":
+        """Where DOCKER_HOST says, or the docker command's context, or the usual socket."""
+        try:
+            import docker
+        except ImportError:
+            raise MissingDependencyError(
+                "talking to Docker needs its Python SDK",
+                "run: pip install 'pipcook-deploy[docker]'",
+            ) from None
+        try:
+            client = docker.from_env(timeout=int(SECONDS))
+            client.ping()
+        except _failures() as error:
+            raise EngineMissingError(
+                f"no Docker engine answers: {said(error)}", START_ENGINE
+            ) from error
+        return cls(client)
+
+    def describe(self) -> str:
+        with _talking("its version"):
+            return f"docker {self._client.version()['Version']}"
+
+    def build(self, build: Build, progress: Progress) -> Image:
+        with _talking("the build"):
+            lines = self._client.api.build(
+                path=str(build.context),
+                tag=build.tag,
+                rm=True,
+                forcerm=True,
+                nocache=not build.cache,
+                buildargs={"SOURCE_DATE_EPOCH": str(build.epoch)},
+                decode=True,
+            )
+            follow(lines, progress)
+            return self._settled(build, progress)
+
+    def image(self, reference: str) -> Image | None:
+        import docker
+
+        with _talking("an image"):
+            try:
+                attributes = self._client.api.inspect_image(reference)
+            except docker.errors.ImageNotFound:
+                return None
+            return Image(attributes["Id"], (), attributes["Config"].get("Labels") or {})
+
+    def tag(self, image: Image, reference: str) -> None:
+        repository, _, name = reference.rpartition(":")
+        with _talking(f"the tag {reference}"):
+            self._client.api.tag(image.id, repository, name)
+
+    def untag(self, reference: str) -> None:
+        import docker
+
+        with _talking(f"the tag {reference}"), suppress(docker.errors.ImageNotFound):
+            # noprune: the steps that it was built of are the next build's cache.
+            self._client.api.remove_image(reference, noprune=True)
+
+    def start(self, image: Image, options: RunOptions) -> Container:
+        with _talking("the start of a container"):
+            container = self._client.containers.create(
+                image.id,
+                command=list(options.arguments) or None,
+                detach=True,
+                environment=dict(options.environment),
+                user=options.user,
+                ports={f"{options.port}/tcp": ("127.0.0.1", options.host_port or None)},
+                read_only=True,
+                tmpfs={"/tmp": "size=64m,mode=1777"},  # noqa: S108 - the container's own
+                mem_limit=options.memory,
+                memswap_limit=options.memory,
+                pids_limit=options.pids,
+                cap_drop=["ALL"],
+                security_opt=["no-new-privileges"],
+            )
+            started = DockerContainer(container, options.port)
+            try:
+                container.start()
+            except BaseException:
+                started.remove()
+                raise
+            return started
+
+    def read(self, image: Image, path: str) -> bytes:
+        with _talking(path):
+            container = self._client.containers.create(image.id)
+            try:
+                stream, _ = container.get_archive(path)
+                data = BytesIO(b"".join(stream))
+            finally:
+                container.remove(force=True, v=True)
+        with tarfile.open(fileobj=data) as archive:
+            file = archive.extractfile(archive.getmembers()[0])
+            if file is None:
+                raise ImageError(f"{path} of the image is not a file")
+            return file.read()
+
+    def push(self, reference: str, progress: Progress) -> str:
+        repository, _, tag = reference.rpartition(":")
+        digest = ""
+        with _talking(f"the push of {reference}"):
+            for row in self._client.api.push(repository, tag, stream=True, decode=True):
+                if "error" in row:
+                    raise ImageError(f"{reference} cannot be pushed: {row['error']}", PUSH_HINT)
+                progress(f"{row.get('status', '')} {row.get('id', '')}".strip(), 0, None)
+                digest = (row.get("aux") or {}).get("Digest", digest)
+        if not digest:
+            raise ImageError(f"{reference}: the registry has named no digest", "push it again")
+        return digest
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self._client.close()
+
+    def _settled(self, build: Build, progress: Progress) -> Image:
+        """The image without the time that it was made at."""
+        built = self._client.api.inspect_image(build.tag)["Id"]
+        with tempfile.TemporaryDirectory(prefix="pipcook-deploy-image-") as scratch:
+            made, settled = Path(scratch, "made.tar"), Path(scratch, "settled.tar")
+            progress("reading the image", 0, None)
+            with made.open("wb") as file:
+                for block in self._client.api.get_image(build.tag, chunk_size=1 << 20):
+                    file.write(block)
+            layers = settle(made, settled, build.epoch, build.tag)
+            progress("storing it without the time of day", 0, None)
+            with settled.open("rb") as file:
+                follow(self._client.api.load_image(file), progress)
+        attributes = self._client.api.inspect_image(build.tag)
+        if attributes["Id"] != built:
+            self._forget(built)
+        return Image(attributes["Id"], layers, attributes["Config"].get("Labels") or {})
+
+    def _forget(self, built: str) -> None:
+        import docker
+
+        # It may have another name, or be another build's.
+        with suppress(docker.errors.APIError):
+            self._client.api.remove_image(built, noprune=True)
+
+
+class DockerContainer(Container):
+    """A container of a Docker engine."""
+
+    def __init__(self, container: Any, port: int) -> None:
+        self._container = container
+        self._port = port
+        self.name = container.name
+
+    def address(self) -> tuple[str, int, bool]:
+        with _talking("the container's address"):
+            self._container.reload()
+            network = self._container.attrs["NetworkSettings"]
+        # Past the engine's proxy, which accepts connections that the server has not: only on Linux hosts.
+        for one in (network.get("Networks") or {}).values():
+            if one.get("IPAddress") and reachable(one["IPAddress"], self._port):
+                return one["IPAddress"], self._port, False
+        published = (network.get("Ports") or {}).get(f"{self._port}/tcp")
+        if not published:
+            raise ImageError(f"the container {self.name} has ended:\n{self.logs()[-2000:]}")
+        return "127.0.0.1", int(published[0]["HostPort"]), True
+
+    def running(self) -> bool:
+        return self._state().get("Status") == "running"
+
+    def health(self) -> str:
+        return str((self._state().get("Health") or {}).get("Status", ""))
+
+    def logs(self) -> str:
+        with _talking("the container's log"):
+            text: bytes = self._container.logs()
+        return text.decode("utf-8", "replace")
+
+    def execute(self, *command: str) -> tuple[int, str]:
+        with _talking("a program in the container"):
+            code, output = self._container.exec_run(list(command))
+        return int(code), output.decode("utf-8", "replace")
+
+    def signal(self, name: str) -> None:
+        with _talking(f"{name} for the container"):
+            self._container.kill(signal=name)
+
+    def wait(self, seconds: float) -> int | None:
+        import requests
+
+        with _talking("the container's end"):
+            try:
+                return int(self._container.wait(timeout=seconds)["StatusCode"])
+            except (requests.exceptions.ReadTimeout, requests.exceptions.ConnectionError):
+                # Which of the two it is depends on how the engine is reached.
+                if self.running():
+                    return None
+                return int(self._container.wait(timeout=SECONDS)["StatusCode"])
+
+    def remove(self) -> None:
+        import docker
+
+        with suppress(docker.errors.NotFound), _talking("the removal of a container"):
+            self._container.remove(force=True, v=True)
+
+    def _state(self) -> dict[str, Any]:
+        with _talking("the container's state"):
+            self._container.reload()
+        found: dict[str, Any] = self._container.attrs["State"]
+        return found
+
+
+PUSH_HINT = (
+    "log in with: docker login REGISTRY, and name a registry that you may push to with --tag"
+)
+
+
+def follow(lines: Iterator[Mapping[str, Any]], progress: Progress) -> None:
+    """Pass on what a builder does. Raises `ImageError` if it says that it failed."""
+    tail: list[str] = []
+    done, steps = 0, None
+    for row in lines:
+        if "error" in row:
+            raise failed(str(row["error"]), tail)
+        text = str(row.get("stream", "")).strip()
+        if not text:
+            continue
+        tail = [*tail[-MOST_LINES:], text]
+        match = STEP.match(text)
+        if match:
+            done, steps = int(match[1]), int(match[2])
+            progress(match[3][:LONGEST_STEP], done - 1, steps)
+
+
+def failed(reason: str, tail: list[str]) -> ImageError:
+    """The error of a build; a full disk is told apart."""
+    text = "\n".join(tail[-MOST_LINES:])
+    if FULL.search(f"{reason}\n{text}"):
+        return ImageError(
+            "the engine has no space left for the image", "make some: docker system prune"
+        )
+    return ImageError(f"the image cannot be built: {reason.strip()}", text or None)
+
+
+def said(error: BaseException) -> str:
+    """What an error of the SDK means, without its layers of wrapping."""
+    explanation = getattr(error, "explanation", None)
+    if explanation:
+        return str(explanation)
+    text = str(error)
+    inner = re.search(
+        r"(\[Errno \d+\] )?([A-Z][a-z ]+(?:refused|denied|directory|reset by peer|closed[^'\")]*))",
+        text,
+    )
+    return inner[2] if inner else text.splitlines()[0] if text else type(error).__name__
+
+
+@contextmanager
+def _talking(what: str) -> Iterator[None]:
+    """Whatever the SDK raises becomes an `ImageError` that says what was asked of the engine."""
+    try:
+        yield
+    except _failures() as error:
+        reason = said(error)
+        if FULL.search(reason):
+            raise failed(reason, []) from error
+        if TAKEN.search(reason):
+            raise ImageError(
+                f"a port for the container is taken: {reason}",
+                "choose another, or any: --set docker.boot_port=0",
+            ) from error
+        raise ImageError(
+            f"Docker did not do {what}: {reason}", "see whether it runs: docker info"
+        ) from error
+
+
+def _failures() -> tuple[type[BaseException], ...]:
+    import docker
+    import requests
+    import urllib3
+
+    return (
+        docker.errors.DockerException,
+        requests.exceptions.RequestException,
+        urllib3.exceptions.HTTPError,
+        json.JSONDecodeError,
+        OSError,
+    )
