@@ -9,6 +9,8 @@ from pipcook_deploy.options import Options
 
 if TYPE_CHECKING:
     from pipcook_deploy.bundle import Bundle
+    from pipcook_deploy.images.record import ImageRecord
+    from pipcook_deploy.schedule import Listener
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,8 @@ class Package:
     target: str
     path: Path
     command: tuple[str, ...]
+    image: "ImageRecord | None" = None
+    notes: tuple[str, ...] = ()
 
 
 class Target(Options):
@@ -33,5 +37,5 @@ class Target(Options):
         """Files to write, by relative path."""
 
     @abstractmethod
-    def package(self, bundle: "Bundle", into: Path) -> Package:
-        """Write the package into `into`, which must not exist; whole or not at all."""
+    def package(self, bundle: "Bundle", into: Path, listener: "Listener | None" = None) -> Package:
+        """Write the package into `into`, whole or not at all; `listener` is told what takes long."""

@@ -14,6 +14,7 @@ from pydantic import Field
 from pipcook_deploy import __version__
 from pipcook_deploy.bundle import Bundle
 from pipcook_deploy.errors import OutputError
+from pipcook_deploy.schedule import Listener
 from pipcook_deploy.target import Package, Target
 
 
@@ -41,7 +42,7 @@ class LocalServerTarget(Target):
         }
         return rendered | {"requirements.txt": _requirements()}
 
-    def package(self, bundle: Bundle, into: Path) -> Package:
+    def package(self, bundle: Bundle, into: Path, listener: Listener | None = None) -> Package:
         """Raises `OutputError` if `into` is there and is not a package of this target."""
         from pipcook_deploy.files import replace_folder
 

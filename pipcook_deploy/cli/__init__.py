@@ -11,7 +11,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the return value is the exit code (see `pipcook_deploy.errors.EXIT_CODES`)."""
     import click
 
-    from pipcook_deploy.cli import models, serving  # noqa: F401 - their commands
+    from pipcook_deploy.cli import models, packaging, serving  # noqa: F401 - their commands
     from pipcook_deploy.cli.app import app
     from pipcook_deploy.cli.report import report_error
     from pipcook_deploy.errors import DeployError, OutputError

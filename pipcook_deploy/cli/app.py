@@ -34,7 +34,7 @@ def app() -> None:
 
     Exit codes: 0 done, 1 bug, 2 usage, 3 source refused, 4 conversion, 5 verification,
     6 something is not installed, 7 bundle damaged, 8 output, 9 server, 10 accuracy budget,
-    130 interrupted.
+    11 container image, 130 interrupted.
     """
 
 
@@ -71,7 +71,8 @@ def run(recipe: Path, settings: tuple[str, ...], keep_going: bool, as_json: bool
     stop_on_sigterm()
     with watched(quiet=as_json) as listener:
         bundle = run_recipe(checked, keep_going=keep_going, listener=listener)
-    report_bundle(bundle, package_all(bundle, checked.target), as_json=as_json)
+        packages = package_all(bundle, checked.target, listener)
+    report_bundle(bundle, packages, as_json=as_json)
     return 0
 
 
@@ -156,26 +157,6 @@ def verify(bundle: Path, only: str | None, trust_source: bool, jobs: int, as_jso
             bundle, only=formats, trusted=trust_source, jobs=jobs, listener=listener
         )
     report_verification(bundle, results, as_json=as_json)
-    return 0
-
-
-@app.command()
-@click.argument("bundle", type=PathArgument)
-@click.option("--target", required=True, help="Where it will run; see `plugins`.")
-@click.option("--out", type=PathArgument, help="Where the package goes [default: BUNDLE-TARGET].")
-@set_option
-@json_option
-def package(
-    bundle: Path, target: str, out: Path | None, settings: tuple[str, ...], as_json: bool
-) -> int:
-    """Package BUNDLE for a target."""
-    from pipcook_deploy.bundle import Bundle
-    from pipcook_deploy.cli.report import report_packages
-    from pipcook_deploy.package import package_one
-    from pipcook_deploy.recipe import parse_settings
-
-    options = parse_settings(settings).get(target, {})
-    report_packages([package_one(Bundle.open(bundle), target, options, out)], as_json=as_json)
     return 0
 
 

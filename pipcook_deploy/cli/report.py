@@ -134,6 +134,12 @@ def report_packages(packages: Sequence["Package"], *, as_json: bool) -> None:
         _dump({"packages": [_package_json(package) for package in packages]})
         return
     for package in packages:
+        if package.image is not None:
+            from pipcook_deploy.cli.images import print_image
+
+            print_image(package.image)
+        for note in package.notes:
+            say(f"note: {note}")
         say(f"package {package.target}: {shown(package.path)}\nrun: {' '.join(package.command)}")
 
 
@@ -239,7 +245,15 @@ def _artifact_json(entry: "ArtifactEntry") -> dict[str, Any]:
 
 
 def _package_json(package: "Package") -> dict[str, Any]:
-    return {"target": package.target, "path": str(package.path), "command": list(package.command)}
+    found: dict[str, Any] = {
+        "target": package.target,
+        "path": str(package.path),
+        "command": list(package.command),
+        "notes": list(package.notes),
+    }
+    if package.image is not None:
+        found["image"] = package.image.model_dump(mode="json")
+    return found
 
 
 def _percent(share: float | None) -> str:

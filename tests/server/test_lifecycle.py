@@ -258,7 +258,7 @@ def test_idle_connections_and_unfinished_heads_do_not_delay_the_end(folder):
             assert time.monotonic() - start < 5  # not the header timeout
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs a packet filter of Linux")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs sockets of Linux")
 def test_whoever_is_connected_at_the_end_is_answered(folder):
     lost, answers = [], []
     with tiny_models.serving(folder) as running:
