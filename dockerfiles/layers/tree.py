@@ -1,7 +1,8 @@
 """Makes the folders that become an image's layers.
 
-`tree.py install ROOT OPTION...` lets pip install below a folder. `tree.py python ROOT FOLDER...` copies the interpreter, its library, and the shared libraries that it and the packages in the other
-folders need. `tree.py settle ROOT...` makes folders the same whenever they are made: compiled modules, modes, times.
+`tree.py install ROOT OPTION...` lets pip install below a folder. `tree.py python ROOT FOLDER...` copies the interpreter, its
+library, and the shared libraries that it and the packages in the other folders need. `tree.py describe ROOT MODEL OPTION...`
+writes the bill of materials below ROOT. Each leaves its folders the same whenever they are made: modes, times, modules.
 """
 
 import base64
@@ -39,7 +40,11 @@ def install(root: Path, options: list[str]) -> int:
         "--no-warn-script-location",
     ]
     environment = os.environ | {"PIP_ROOT_USER_ACTION": "ignore"}
-    return subprocess.run([*pip, *quiet, *options], env=environment, check=False).returncode
+    code = subprocess.run([*pip, *quiet, *options], env=environment, check=False).returncode
+    if code == 0:
+        _trim(root)
+        settle(root)
+    return code
 
 
 def copy_python(root: Path, others: list[Path]) -> None:
@@ -69,11 +74,22 @@ def copy_python(root: Path, others: list[Path]) -> None:
         copied.append(os_release)
     libraries.describe(copied, root)
     _make_loader_cache(root)
+    settle(root)
+
+
+def describe(root: Path, model: Path, options: list[str]) -> int:
+    """The bill of materials; the exit code of what writes it."""
+    import sbom
+
+    code = sbom.main(options)
+    if code == 0:
+        settle(root)
+        settle(model)
+    return code
 
 
 def settle(root: Path) -> None:
     """The same bytes, modes and times whenever the same files are put there."""
-    _trim(root)
     for path in libraries.programs([root]):
         elf.strip(path)
     for record in sorted(root.rglob("site-packages/*.dist-info/RECORD")):
@@ -192,19 +208,16 @@ def _matches(path: Path, patterns: list[str]) -> bool:
 
 
 def main(arguments: list[str]) -> int:
-    """Do what the first argument says to the folders that follow."""
-    what, *folders = arguments
+    """Do what the first argument says; the exit code."""
+    what, root, *more = arguments
     if what == "install":
-        return install(Path(folders[0]), folders[1:])
-    paths = [Path(folder) for folder in folders]
+        return install(Path(root), more)
+    if what == "describe":
+        return describe(Path(root), Path(more[0]), more[1:])
     if what == "python":
-        copy_python(paths[0], paths[1:])
-    elif what == "settle":
-        for path in paths:
-            settle(path)
-    else:
-        raise SystemExit(f"{what}: is none of install, python, settle")
-    return 0
+        copy_python(Path(root), [Path(folder) for folder in more])
+        return 0
+    raise SystemExit(f"{what}: is none of install, python, describe")
 
 
 if __name__ == "__main__":

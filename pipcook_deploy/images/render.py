@@ -26,7 +26,8 @@ FORMATS = {"onnxruntime": "onnx", "openvino": "onnx", "litert": "tflite"}
 GRPC_PORT = 8001
 MEGABYTE = 1 << 20
 LEAST_MEMORY = 256 * MEGABYTE
-USERS = {"sagemaker": "0:0"}  # SageMaker runs containers as root
+USERS = {"sagemaker": "0:0"}
+SAGEMAKER_ROOT = "# SageMaker runs containers as root.\n# hadolint ignore=DL3002"
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,7 @@ def _values(bundle: Bundle, content: str, plan: Plan) -> dict[str, str]:
         "ports": f"{plan.port} {GRPC_PORT}" if plan.grpc else str(plan.port),
         "port": str(plan.port),
         "user": plan.user,
+        "lint": SAGEMAKER_ROOT if plan.variant == "sagemaker" else "",
         "image": plan.names(spec)[0],
         "memory": f"{plan.memory // MEGABYTE}m",
         "format": plan.format,
@@ -137,13 +139,11 @@ def _environment(plan: Plan) -> dict[str, str]:
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",
         "PIPCOOK_DEPLOY_HOME": "/tmp/pipcook-deploy",  # noqa: S108
-        "PIPCOOK_DEPLOY_ENGINE": plan.engine,
+        "PIPCOOK_DEPLOY_ENGINE": f"{plan.engine}-cuda" if plan.variant == "gpu" else plan.engine,
         "PORT": str(plan.port),
     }
     if plan.grpc:
         found["PIPCOOK_DEPLOY_GRPC_PORT"] = str(GRPC_PORT)
-    if plan.variant == "gpu":
-        found["PIPCOOK_DEPLOY_DEVICE"] = "cuda"
     if plan.variant == "lambda":
         found |= {"AWS_LWA_PORT": str(plan.port), "AWS_LWA_READINESS_CHECK_PATH": "/ping"}
     return found

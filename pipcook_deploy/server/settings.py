@@ -24,7 +24,7 @@ def setting(
     return field(default=default, metadata=said)
 
 
-ENGINES = ("onnxruntime", "openvino", "litert", "auto")
+ENGINES = ("onnxruntime", "openvino", "litert", "onnxruntime-cuda", "auto")
 
 
 @dataclass(frozen=True)

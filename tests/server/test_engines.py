@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 
@@ -172,3 +174,13 @@ def test_a_containers_quota_bounds_the_cores(text, count, tmp_path, monkeypatch)
     monkeypatch.setattr(cpu, "QUOTA", tmp_path / "cpu.max")
     monkeypatch.setattr(cpu.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     assert cpu.cores() == (count or 8)
+
+
+def test_cuda_is_asked_for_by_name_and_says_where_there_is_none(tmp_path):
+    folder = tiny_models.colours(tmp_path)
+    command = [sys.executable, "-m", "pipcook_deploy.server", "--engine", "onnxruntime-cuda"]
+    command += ["--spec", str(folder / "spec.json"), "--artifact", str(folder / "artifact.json")]
+    done = subprocess.run([*command, "--port", "0"], capture_output=True, text=True, timeout=30)
+    assert done.returncode == ServerError.exit_code
+    assert "finds no CUDA here" in done.stderr and "--engine onnxruntime" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -25,7 +25,9 @@ def test_no_one_connects_any_more_and_who_waits_is_still_accepted(listening):
         sockets.stop_listening(port)
         with pytest.raises(OSError) as refused:
             socket.create_connection(("127.0.0.1", port), timeout=0.5)
-        assert refused.value.errno == errno.ECONNREFUSED  # not a time-out: others can be asked at once
+        assert (
+            refused.value.errno == errno.ECONNREFUSED
+        )  # not a time-out: others can be asked at once
         accepted, _ = listening.accept()
         with accepted:
             before.sendall(b"hello")

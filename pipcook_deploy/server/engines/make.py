@@ -7,12 +7,15 @@ from pipcook_deploy.errors import ServerError
 from pipcook_deploy.server.engines.base import Engine
 from pipcook_deploy.server.engines.litert import LiteRtEngine
 from pipcook_deploy.server.engines.litert_apart import LiteRtApart
-from pipcook_deploy.server.engines.onnx import OnnxEngine
+from pipcook_deploy.server.engines.onnx import OnnxCudaEngine, OnnxEngine
 from pipcook_deploy.server.engines.openvino import OpenVinoEngine
 
 # By format; the first is the default.
-ENGINES = {"onnx": ("onnxruntime", "openvino"), "tflite": ("litert",)}
+ENGINES = {"onnx": ("onnxruntime", "openvino", "onnxruntime-cuda"), "tflite": ("litert",)}
 PACKAGES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "litert": "ai_edge_litert"}
+CUDA = (
+    "onnxruntime-cuda"  # only for who asks by name: its package has the same modules as the CPU's
+)
 
 
 def make_engine(
@@ -39,7 +42,7 @@ def make_engine(
         return LiteRtApart(artifact, threads, streams) if apart else LiteRtEngine(artifact, threads)
     if engine == "openvino":
         return OpenVinoEngine(artifact, threads, streams)
-    return OnnxEngine(artifact, threads)
+    return (OnnxCudaEngine if engine == CUDA else OnnxEngine)(artifact, threads)
 
 
 def installed(engine: str) -> bool:

@@ -1,6 +1,6 @@
-"""ONNX Runtime on the CPU."""
+"""ONNX Runtime on the CPU, and on NVIDIA's GPUs."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,6 +16,7 @@ class OnnxEngine:
     name = "onnxruntime"
     platform = "onnx_onnxv1"
     concurrent = True
+    providers: ClassVar[tuple[str, ...]] = ("CPUExecutionProvider",)
 
     def __init__(self, artifact: Artifact, threads: int = 0) -> None:
         try:
@@ -25,6 +26,7 @@ class OnnxEngine:
                 "the server needs onnxruntime", "run: pip install pipcook-deploy"
             ) from None
         self.threads = threads
+        self._check_providers(onnxruntime)
         state = onnxruntime.capi.onnxruntime_pybind11_state
         self._refusals = (state.Fail, state.InvalidArgument, state.RuntimeException)
         # Of text the engine takes objects as they are.
@@ -44,7 +46,7 @@ class OnnxEngine:
         failures = (*self._refusals, state.NoSuchFile, state.InvalidProtobuf, state.InvalidGraph)
         try:
             self._session: Any = onnxruntime.InferenceSession(
-                str(artifact.file), options, providers=["CPUExecutionProvider"]
+                str(artifact.file), options, providers=list(self.providers)
             )
         except (*failures, state.NotImplemented) as error:
             raise ServerError(f"{artifact.file}: ONNX Runtime cannot load it: {error}") from error
@@ -69,6 +71,9 @@ class OnnxEngine:
             raise InferenceError(f"the model cannot compute this: {_reason(error)}") from error
         return dict(zip(self._names, results, strict=True))
 
+    def _check_providers(self, onnxruntime: Any) -> None:
+        """Raises `ServerError` where the first provider is not to be had: ONNX Runtime would take the next."""
+
     def _check_names(self, artifact: Artifact) -> None:
         has = {tensor.name for tensor in self._tensors()}
         for binding in (*artifact.inputs, *artifact.outputs):
@@ -77,6 +82,23 @@ class OnnxEngine:
 
     def _tensors(self) -> tuple[Any, ...]:
         return (*self._session.get_inputs(), *self._session.get_outputs())
+
+
+class OnnxCudaEngine(OnnxEngine):
+    """ONNX Runtime on an NVIDIA GPU. Not tested: no GPU was at hand."""
+
+    name = "onnxruntime-cuda"
+    providers = ("CUDAExecutionProvider", "CPUExecutionProvider")
+
+    def _check_providers(self, onnxruntime: Any) -> None:
+        if self.providers[0] not in onnxruntime.get_available_providers():
+            raise ServerError(
+                "ONNX Runtime finds no CUDA here",
+                "run: pip install 'onnxruntime-gpu[cuda,cudnn]', on a machine with a GPU of NVIDIA's, "
+                "or serve by --engine onnxruntime",
+            )
+        # CUDA's libraries, where they were installed as packages.
+        onnxruntime.preload_dlls()
 
 
 def _reason(error: Exception) -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from pipcook_deploy.errors import MissingDependencyError, ServerError
 from pipcook_deploy.server.engines.base import Engine
-from pipcook_deploy.server.engines.make import ENGINES, installed, make_engine
+from pipcook_deploy.server.engines.make import CUDA, ENGINES, installed, make_engine
 from pipcook_deploy.server.served import Candidate, ServedModel
 from pipcook_deploy.server.settings import Settings
 
@@ -70,6 +70,7 @@ def _engines(served: ServedModel, wanted: str) -> list[tuple[str, Candidate]]:
         for engine in ENGINES.get(candidate.artifact.model_format, ("onnxruntime",))
     ]
     if wanted == "auto":
+        pairs = [pair for pair in pairs if pair[0] != CUDA]
         ready = [pair for pair in pairs if installed(pair[0])]
         if not ready:
             needs = " or ".join(dict.fromkeys(engine for engine, _ in pairs))
