@@ -1,6 +1,7 @@
 # Every goal does its own set-up. Needed: make, Python 3.11 or newer, Node 20 or newer.
 #   make demo              convert, verify, bundle and serve a real model; ONCE=1 ends after the predictions
 #   make test              the whole suite; `make test-unit` what needs no framework; `make lint`
+#   make engine            a container engine for the tests that need one (Debian 12, root)
 #   make bench-int8        int8 against float32 in ONNX Runtime and OpenVINO
 #   make bench-serving     the prediction server against its peers (SERVING="mlp --rounds 1")
 #   make bench             benchmarks; `make matrix` the table of the README; `make test-reference`
@@ -27,7 +28,7 @@ export TF_ENABLE_ONEDNN_OPTS = 0
 export TF_CPP_MIN_LOG_LEVEL = 3
 export CUDA_VISIBLE_DEVICES = -1
 
-.PHONY: setup node clients demo test test-unit test-reference lint bench bench-compression bench-int8 bench-serving data matrix clean
+.PHONY: setup node clients demo test test-unit test-reference engine lint bench bench-compression bench-int8 bench-serving data matrix clean
 
 setup: node $(STAMP) $(NODE_STAMP)
 
@@ -68,10 +69,14 @@ test: setup $(CLIENTS_STAMP)
 	$(BIN)/python -m pytest -m 'not reference' $(PYTEST)
 
 test-unit: $(STAMP)
-	$(BIN)/python -m pytest -m 'not heavy and not node and not reference and not browser' $(PYTEST)
+	$(BIN)/python -m pytest -m 'not heavy and not node and not reference and not browser and not engine' $(PYTEST)
 
 test-reference: setup $(REFERENCE_STAMP)
 	$(BIN)/python -m pytest -m reference $(PYTEST)
+
+engine:
+	@tests/images/engine.sh up
+	@echo 'to use it: eval "$$(tests/images/engine.sh env)"; to end it: tests/images/engine.sh down'
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -15,7 +15,8 @@ os.environ.update(ENVIRONMENT)
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Heavy tests last: a broken unit is told first."""
-    items.sort(key=lambda item: any(item.iter_markers("heavy")) or any(item.iter_markers("node")))
+    slow = ("heavy", "node", "engine")
+    items.sort(key=lambda item: any(mark.name in slow for mark in item.iter_markers()))
 
 
 @pytest.fixture(scope="session")
