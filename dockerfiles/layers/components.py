@@ -34,7 +34,7 @@ class Bill:
 def purl(*path: str, version: str, **qualifiers: str) -> str:
     """A package URL: type, namespace if there is one, name. A colon stays as it is, says its specification."""
     name = "/".join(quote(part, safe=":") for part in path)
-    rest = "&".join(f"{k}={quote(v, safe='')}" for k, v in sorted(qualifiers.items()) if v)
+    rest = "&".join(f"{k}={quote(v, safe=':')}" for k, v in sorted(qualifiers.items()) if v)
     return f"pkg:{name}@{quote(version, safe=':')}" + (f"?{rest}" if rest else "")
 
 
@@ -65,10 +65,12 @@ def property_of(name: str, value: str) -> dict[str, str]:
 def people(name: str | None, addresses: str | None) -> list[dict[str, str]]:
     """Of a field that is a name, in free words, and of one of `Name <address>`; either may be missing."""
     found: list[dict[str, str]] = []
+    if addresses and "@" not in addresses:
+        name, addresses = name or addresses, None
     for person, address in getaddresses([" ".join((addresses or "").split())]):
         one = {"name": person, "email": address if "@" in address else ""}
-        found.append({key: value for key, value in one.items() if value})
-    found = [one for one in found if one]
+        if person or one["email"]:
+            found.append({key: value for key, value in one.items() if value})
     known = {text for one in found for text in one.values()}
     whole = " ".join((name or "").split())
     if whole and whole not in known:

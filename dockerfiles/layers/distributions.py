@@ -70,7 +70,7 @@ def _read(folder: Path, root: Path) -> Distribution:
 def add_distributions(bill: Bill, roots: Sequence[Path], lock: Lock) -> None:
     """Add all, with the shared libraries that were packed into their wheels."""
     found = read_distributions(roots)
-    beside = {(one.place, normalised(one.name)): one for one in reversed(found)}
+    beside = {(one.place, normalised(one.name)): one for one in found}
     libraries = _libraries(roots, beside, bill)
     for one in found:
         wanted = [beside.get((one.place, name)) for name in requirements(one.metadata)]
@@ -110,7 +110,7 @@ def _libraries(
     roots: Sequence[Path], beside: Mapping[tuple[Path, str], Distribution], bill: Bill
 ) -> dict[str, list[Component]]:
     """Files of `NAME.libs` folders, by the `bom-ref` of whose they are; into the bill if nobody's."""
-    owned: dict[str, list[Component]] = {}
+    owned: dict[str, dict[str, Component]] = {}
     for root in roots:
         for folder in folders_below(root, ".libs"):
             place = folder.parent.relative_to(root)
@@ -118,12 +118,11 @@ def _libraries(
             for path in files_below(folder):
                 if owner:
                     name = str(path.relative_to(folder.parent))
-                    owned.setdefault(owner.ref, []).append(file_component(path, name, owner.ref))
+                    file = file_component(path, name, owner.ref)
+                    owned.setdefault(owner.ref, {})[file["bom-ref"]] = file
                 else:
                     bill.add(file_component(path, str(path.relative_to(root)), "file"), [])
-    return {
-        ref: sorted(files, key=lambda file: str(file["bom-ref"])) for ref, files in owned.items()
-    }
+    return {ref: [files[key] for key in sorted(files)] for ref, files in owned.items()}
 
 
 def requirements(metadata: Message) -> Iterator[str]:
