@@ -1,5 +1,6 @@
 """Target `docker`: an image that serves the bundle, built and booted where a container engine answers."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -65,6 +66,8 @@ class DockerTarget(Target):
             raise ValueError("the variant gpu has no gRPC")
         if self.grpc and self.port == 8001:
             raise ValueError("port 8001 is that of gRPC")
+        if self.variant == "gpu" and self.push:
+            raise ValueError("the variant gpu is not booted, and so not pushed")
         if self.push and not self.boot:
             raise ValueError("an image that was not booted is not pushed")
         return self
@@ -111,12 +114,15 @@ class DockerTarget(Target):
         request = Request(
             plan=plan,
             wanted=Wanted(self.boot, self.boot_port, self.scan, self.fail_on),
-            # It could not be booted here: it is written, whatever answers.
-            build=False if self.variant == "gpu" else self.build,
+            build=self.build,
             builder=self.builder,
             push=self.push,
             sign_key=self.sign_key,
         )
+        if self.variant == "gpu":
+            request = replace(
+                request, build=False, why_not="no GPU to boot it with: it is not tested"
+            )
         made = package(bundle, into, request, listener or Listener())
         image = f"docker run --rm --publish 127.0.0.1:{plan.port}:{plan.port}"
         if made.record is None:

@@ -141,13 +141,18 @@ class DockerEngine(Engine):
 
     def push(self, reference: str, progress: Progress) -> str:
         repository, _, tag = reference.rpartition(":")
-        digest = ""
+        digest = reason = ""
         with _talking(f"the push of {reference}"):
             for row in self._client.api.push(repository, tag, stream=True, decode=True):
-                if "error" in row:
-                    raise ImageError(f"{reference} cannot be pushed: {row['error']}", PUSH_HINT)
+                reason = str(row.get("error", reason))
                 progress(f"{row.get('status', '')} {row.get('id', '')}".strip(), 0, None)
                 digest = (row.get("aux") or {}).get("Digest", digest)
+            if reason:
+                raise ImageError(f"{reference} cannot be pushed: {reason}", PUSH_HINT)
+            # An engine with containerd's store says none: there the image itself has it.
+            known = self._client.api.inspect_image(reference).get("RepoDigests") or []
+        own = (name.rpartition("@") for name in known)
+        digest = digest or next((end for place, _, end in own if place == repository), "")
         if not digest:
             raise ImageError(f"{reference}: the registry has named no digest", "push it again")
         return digest
@@ -257,9 +262,9 @@ def follow(lines: Iterator[Mapping[str, Any]], progress: Progress) -> None:
     """Pass on what a builder does. Raises `ImageError` if it says that it failed."""
     tail: list[str] = []
     done, steps = 0, None
-    for row in lines:
-        if "error" in row:
-            raise failed(str(row["error"]), tail)
+    reason = ""
+    for row in lines:  # to its end: what is left of an answer keeps its connection open
+        reason = str(row.get("error", reason))
         text = str(row.get("stream", "")).strip()
         if not text:
             continue
@@ -268,6 +273,8 @@ def follow(lines: Iterator[Mapping[str, Any]], progress: Progress) -> None:
         if match:
             done, steps = int(match[1]), int(match[2])
             progress(match[3][:LONGEST_STEP], done - 1, steps)
+    if reason:
+        raise failed(reason, tail)
 
 
 def failed(reason: str, tail: list[str]) -> ImageError:

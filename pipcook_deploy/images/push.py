@@ -17,7 +17,7 @@ def push_image(
     `content` is that of the context as it is now. Raises `ImageError` if the image was not booted, is another one than was booted,
     or is not accepted.
     """
-    _check(record, content, engine)
+    check_booted(record, content, engine)
     pushes = []
     for reference in record.tags:
 
@@ -32,7 +32,8 @@ def push_image(
     return record.model_copy(update={"pushes": tuple(pushes)})
 
 
-def _check(record: ImageRecord, content: str, engine: Engine) -> None:
+def check_booted(record: ImageRecord, content: str, engine: Engine) -> None:
+    """Raises `ImageError` unless the image under each of its names is the one that passed its boot test."""
     name = record.tags[0]
     if record.boot is None:
         raise ImageError(f"{name}: was not booted, and so is not pushed", BUILD)

@@ -18,7 +18,7 @@ from pipcook_deploy.images.build import (
 )
 from pipcook_deploy.images.choose import connect
 from pipcook_deploy.images.engine import Engine
-from pipcook_deploy.images.push import push_image
+from pipcook_deploy.images.push import check_booted, push_image
 from pipcook_deploy.images.record import RECORD, ImageRecord
 from pipcook_deploy.images.render import Plan
 from pipcook_deploy.images.sign import Signer
@@ -27,7 +27,7 @@ from pipcook_deploy.schedule import Listener
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for. `build` None: if an engine answers."""
+    """What is asked for. `build` None: if an engine answers; False: not, for the reason `why_not`."""
 
     plan: Plan
     wanted: Wanted
@@ -35,6 +35,7 @@ class Request:
     builder: str
     push: bool
     sign_key: Path | None
+    why_not: str = "not asked for: --no-build"
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def package(bundle: Bundle, into: Path, request: Request, listener: Listener) ->
     Raises `OutputError`, `EngineMissingError` where an engine is needed and none answers, `ImageError`, `BootError`.
     """
     signer = Signer.of(request.sign_key) if request.sign_key else None
-    engine, why_not = _engine(request)
+    engine, why_not = _engine(request)  # with --no-build only to push
     if engine is None:
         with staged(into) as folder:
             _keep_record(into, write_context(bundle, request.plan, folder))
@@ -60,6 +61,8 @@ def package(bundle: Bundle, into: Path, request: Request, listener: Listener) ->
         with staged(into) as folder:
             context = write_context(bundle, request.plan, folder)
             if request.build is False:
+                # Before anything is replaced: what is refused here leaves the older package as it is.
+                check_booted(ImageRecord.load(into / RECORD), context.content, engine)
                 _keep_record(into, context)
             else:
                 record = make_image(context, request.wanted, engine, listener)
@@ -68,16 +71,13 @@ def package(bundle: Bundle, into: Path, request: Request, listener: Listener) ->
                     signer.sign_file(folder / RECORD)
         if request.push:
             record = _pushed(into, context, engine, signer, listener)
-            return Made(record, None)
-    if request.build is False:
-        return Made(None, why_not)
-    return Made(record, None)
+        return Made(record, None)
 
 
 def _engine(request: Request) -> tuple[Engine | None, str | None]:
     """The engine if one is needed or answers; why there is none otherwise."""
     if request.build is False and not request.push:
-        return None, "not asked for: --no-build"
+        return None, request.why_not
     try:
         return connect(request.builder), None
     except MissingDependencyError as error:

@@ -104,7 +104,7 @@ def test_a_server_that_never_is_ready(bundle, monkeypatch):
 
 
 def test_requests_that_are_lost_at_the_end(bundle):
-    with pytest.raises(BootError, match="requests were lost at SIGTERM|ended with exit code -9"):
+    with pytest.raises(BootError, match=r"requests were lost at SIGTERM|ended with exit code -9"):
         booted(bundle, deaf=True)
 
 

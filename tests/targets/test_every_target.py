@@ -7,14 +7,19 @@ import pytest
 
 from pipcook_deploy import plugins
 from pipcook_deploy.bundle import Bundle
-from pipcook_deploy.errors import BundleError, OutputError
+from pipcook_deploy.errors import BundleError, EngineMissingError, OutputError
 from tests.bundles import write_small_bundle
 
 HOSTILE = 'a "b"; $(touch x)`touch y`\n{z}'
 
 
 @pytest.fixture(params=plugins.names(plugins.TARGETS))
-def target(request):
+def target(request, monkeypatch):
+    def none(builder):
+        raise EngineMissingError("no engine answers")
+
+    # What an engine makes of it: tests/images.
+    monkeypatch.setattr("pipcook_deploy.images.stage.connect", none)
     return plugins.target(request.param)()
 
 
