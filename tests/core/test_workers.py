@@ -10,6 +10,8 @@ import pytest
 from pipcook_deploy.errors import OutputError, SourceError
 from pipcook_deploy.jobs.workers import RunEndedError, WorkerError, Workers
 
+pytestmark = pytest.mark.alone
+
 HERE = "tests.core.jobs_for_tests"
 
 

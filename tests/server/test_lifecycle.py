@@ -17,6 +17,8 @@ from pipcook_deploy.errors import ServerError
 from pipcook_deploy.server.ports import free_port
 from tests.server import tiny_models
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

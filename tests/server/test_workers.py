@@ -20,6 +20,8 @@ from pipcook_deploy.errors import ServerError
 from pipcook_deploy.server.ports import free_port, held_port
 from tests.server import scale_bundles, tiny_models
 
+pytestmark = pytest.mark.alone
+
 BODY = b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1,2],"data":[1,2]}]}'
 
 
