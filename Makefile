@@ -6,13 +6,14 @@
 #   make bench-serving     the prediction server against its peers (SERVING="mlp --rounds 1")
 #   make bench             benchmarks; `make matrix` the table of the README; `make test-reference`
 #   make bench-compression the searches inside an accuracy budget; `make data` gets their training images
-# PYTHON=python3.12 chooses the interpreter, PYTEST="-k onnx" adds arguments to pytest.
+# PYTHON=python3.12 chooses the interpreter, PYTEST="-k onnx" adds arguments to pytest, JOBS=1 runs one test at a time.
 
 PYTHON ?= python3
 NODE ?= node
 VENV ?= .venv
 ONCE ?=
 PYTEST ?=
+JOBS ?= 2
 SERVING ?=
 
 BIN := $(VENV)/bin
@@ -66,7 +67,7 @@ demo: setup
 	@$(BIN)/python examples/fashion-mnist/demo.py $(if $(ONCE),--once)
 
 test: setup $(CLIENTS_STAMP)
-	$(BIN)/python -m pytest -m 'not reference' $(PYTEST)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m 'not reference' $(PYTEST)
 
 test-unit: $(STAMP)
 	$(BIN)/python -m pytest -m 'not heavy and not node and not reference and not browser and not engine' $(PYTEST)

@@ -1,7 +1,9 @@
 """A Docker engine, through its Python SDK."""
 
 import json
+import os
 import re
+import secrets
 import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -104,6 +106,7 @@ class DockerEngine(Engine):
         with _talking("the start of a container"):
             container = self._client.containers.create(
                 image.id,
+                name=f"pipcook-deploy-boot-{os.getpid()}-{secrets.token_hex(4)}",
                 command=list(options.arguments) or None,
                 detach=True,
                 environment=dict(options.environment),

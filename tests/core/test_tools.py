@@ -7,6 +7,8 @@ from pipcook_deploy import tools
 from pipcook_deploy.errors import ConversionError, MissingDependencyError
 from pipcook_deploy.run import run
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -10,6 +10,8 @@ import pytest
 from pipcook_deploy.errors import OutputError, SourceError
 from pipcook_deploy.jobs.workers import RunEndedError, WorkerError, Workers
 
+pytestmark = pytest.mark.alone
+
 HERE = "tests.core.jobs_for_tests"
 
 
@@ -119,6 +121,17 @@ def test_leaving_does_not_wait_for_an_import(tmp_path, monkeypatch):
         workers.warm()
         time.sleep(0.3)
     assert time.monotonic() - start < 3
+
+
+def test_what_keras_loads_for_nothing_is_not_loaded_but_can_be(tmp_path, monkeypatch):
+    (tmp_path / "like_keras.py").write_text(
+        "try:\n    import matplotlib\nexcept ImportError:\n    matplotlib = None\n"
+        "def job():\n    import matplotlib as later\n    return [matplotlib, later.__name__]\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr("pipcook_deploy.jobs.workers.HEAVY", ("like_keras",))
+    with Workers(tmp_path) as workers:
+        assert workers.call("like_keras:job", {}, heavy=True) == [None, "matplotlib"]
 
 
 def _running(pid):

@@ -5,6 +5,8 @@ import pytest
 from tests.server import fuzz, tiny_models
 from tests.server.fuzz_requests import MODELS, made, seeds
 
+pytestmark = pytest.mark.alone
+
 CASES = 80  # beside the valid requests
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"

@@ -6,6 +6,8 @@ import pytest
 from pipcook_deploy.server.errors import OverloadedError
 from pipcook_deploy.server.lag import CROWD, Lag
 
+pytestmark = pytest.mark.alone
+
 
 def test_a_loop_that_is_behind_refuses_and_one_that_caught_up_does_not():
     async def check():

@@ -17,6 +17,8 @@ from pipcook_deploy.errors import ServerError
 from pipcook_deploy.server.ports import free_port
 from tests.server import tiny_models
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -213,14 +215,15 @@ def metrics(server):
     "numbers", [(signal.SIGTERM,), (signal.SIGINT,), (signal.SIGINT, signal.SIGTERM)]
 )
 def test_what_is_in_flight_is_answered_before_the_end(tmp_path, numbers):
-    body = {"name": "x", "datatype": "FP32", "shape": [1, 256, 256], "data": [1.0] * 65536}
+    row = {"name": "x", "datatype": "FP32", "shape": [1, 256, 256], "data": [1.0] * 65536}
+    body = json.dumps({"inputs": [row]})
     folder = tiny_models.slow(tmp_path)
     answers = []
     with tiny_models.serving(folder, "--threads", "1", "--preparers", "1") as running:
 
         def ask():
             connection = http.client.HTTPConnection(*running.address, timeout=60)
-            connection.request("POST", "/v2/models/slow/infer", json.dumps({"inputs": [body]}))
+            connection.request("POST", "/v2/models/slow/infer", body)
             response = connection.getresponse()
             answers.append((response.status, len(response.read())))
             connection.close()
@@ -228,7 +231,10 @@ def test_what_is_in_flight_is_answered_before_the_end(tmp_path, numbers):
         threads = [threading.Thread(target=ask) for _ in range(3)]
         for thread in threads:
             thread.start()
-        time.sleep(0.3)
+        # Not for a time: the machine may stall, and all be answered meanwhile.
+        while 'pending_requests{model="slow",version="1"} 3.0' not in metrics(running):
+            assert not answers, "the model is too fast for this test"
+            time.sleep(0.01)
         assert not answers, "the model is too fast for this test"
         for number in numbers:
             running.process.send_signal(number)

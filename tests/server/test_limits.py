@@ -12,6 +12,8 @@ import pytest
 from pipcook_deploy.server.access.sockets import end_stalled
 from tests.server import tiny_models
 
+pytestmark = pytest.mark.alone
+
 INFER = "/v2/models/logarithm/infer"
 TENSOR = {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1.0, 2.0]}
 JSON = json.dumps({"inputs": [TENSOR]}).encode()

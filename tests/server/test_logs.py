@@ -21,6 +21,8 @@ from pipcook_deploy.server.observe.trace import LONGEST_ID, request_id, trace_id
 from pipcook_deploy.server.settings import Settings
 from tests.server import tiny_models
 
+pytestmark = pytest.mark.alone
+
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 TENSOR = {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1.0, 2.0]}
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"

@@ -4,7 +4,11 @@ import urllib.request
 from contextlib import ExitStack
 from urllib.parse import urlsplit
 
+import pytest
+
 from tests.server import tiny_models
+
+pytestmark = pytest.mark.alone
 
 
 def test_idle_clients_keep_nobody_out(tmp_path):

@@ -9,6 +9,8 @@ import pytest
 
 from tests.server import scale_bundles
 
+pytestmark = pytest.mark.alone
+
 WIDTH = 512
 WARM, SWAPS = 20, 60
 

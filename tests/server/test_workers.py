@@ -1,5 +1,6 @@
 """Several processes on one port: changes reach all, a crash loses what was in flight there, signals end all."""
 
+import json
 import os
 import signal
 import socket
@@ -18,6 +19,8 @@ import pytest
 from pipcook_deploy.errors import ServerError
 from pipcook_deploy.server.ports import free_port, held_port
 from tests.server import scale_bundles, tiny_models
+
+pytestmark = pytest.mark.alone
 
 BODY = b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1,2],"data":[1,2]}]}'
 
@@ -212,17 +215,20 @@ def test_a_signal_to_every_process_is_one(tmp_path):
     with started(folder, "--workers", "2", "--threads", "1") as process:
         url = process.stdout.readline().split(" at ")[1].strip()
         tensor = {"name": "x", "datatype": "FP32", "shape": [1, 256, 256], "data": [1.0] * 65536}
+        request = json.dumps({"inputs": [tensor]})
 
         def ask():
-            answer = httpx.post(
-                f"{url}/v2/models/slow/infer", json={"inputs": [tensor]}, timeout=60
-            )
+            answer = httpx.post(f"{url}/v2/models/slow/infer", content=request, timeout=60)
             statuses.append(answer.status_code)
 
         asking = [threading.Thread(target=ask) for _ in range(4)]
         for thread in asking:
             thread.start()
-        time.sleep(0.3)
+        # Not for a time: the machine may stall, and all be answered meanwhile.
+        waiting = 'pending_requests{model="slow",version="1"} 4.0'
+        while waiting not in httpx.get(f"{url}/metrics").text:
+            assert not statuses, "the model is too fast for this test"
+            time.sleep(0.01)
         assert not statuses, "the model is too fast for this test"
         for one in (*children(process.pid), process.pid):
             os.kill(one, signal.SIGTERM)

@@ -20,6 +20,8 @@ from tests.server import tiny_models
 from tests.server.grpc import stub as own
 from tests.server.grpc.stub import T, typed
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
