@@ -3,6 +3,7 @@
 #   make test              the whole suite; `make test-unit` what needs no framework; `make lint`
 #   make engine            a container engine for the tests that need one (Debian 12, root)
 #   make bench-int8        int8 against float32 in ONNX Runtime and OpenVINO
+#   make bench-images    images: size, build, start; needs a Docker engine (make engine)
 #   make bench-serving     the prediction server against its peers (SERVING="mlp --rounds 1")
 #   make bench             benchmarks; `make matrix` the table of the README; `make test-reference`
 #   make bench-compression the searches inside an accuracy budget; `make data` gets their training images
@@ -29,7 +30,7 @@ export TF_ENABLE_ONEDNN_OPTS = 0
 export TF_CPP_MIN_LOG_LEVEL = 3
 export CUDA_VISIBLE_DEVICES = -1
 
-.PHONY: setup node clients demo test test-unit test-reference engine lint bench bench-compression bench-int8 bench-serving data matrix clean
+.PHONY: setup node clients demo test test-unit test-reference engine lint bench bench-compression bench-int8 bench-images bench-serving data matrix clean
 
 setup: node $(STAMP) $(NODE_STAMP)
 
@@ -110,6 +111,9 @@ bench-compression: setup data
 
 bench-int8: $(STAMP)
 	$(BIN)/python benchmarks/int8.py --json dist/bench/int8.json
+
+bench-images: setup
+	$(BIN)/python benchmarks/images.py --json dist/bench/images.json
 
 bench-serving: $(STAMP)
 	$(BIN)/python benchmarks/serving $(SERVING) --json dist/bench/serving.json

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,9 @@ def test_a_machine_without_apt_cannot_and_says_why(tmp_path):
 def test_who_is_not_root_cannot(tmp_path):
     copy = tmp_path / "engine.sh"  # the checkout may be closed to others
     shutil.copy(SCRIPT, copy)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder == Path(tempfile.gettempdir()):
+            break
         folder.chmod(0o755)
     done = subprocess.run(
         [BASH, str(copy), "can"], capture_output=True, text=True, user=65534, group=65534, cwd="/"
