@@ -94,7 +94,7 @@ def test_the_recipe_of_the_readme_is_right(tmp_path):
     assert recipe.verify["tflite"].absolute == 1e-4
     assert [operation.op for operation in recipe.model.preprocessing] == ["decode", "resize"]
     assert recipe.bundle.out == tmp_path / "dist" / "shoes"
-    assert list(recipe.target) == ["local"]
+    assert list(recipe.target) == ["docker"]
 
 
 def test_the_recipe_of_the_example_is_right():
