@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipcook_deploy.bundle import Bundle
 from pipcook_deploy.schedule import Listener
@@ -55,6 +55,15 @@ class DockerTarget(Target):
     sign_key: Path | None = Field(
         default=None, description="Cosign's private key; its password is in COSIGN_PASSWORD."
     )
+
+    @field_validator("base")
+    @classmethod
+    def _a_reference(cls, value: str) -> str:
+        from pipcook_deploy.images.names import is_reference
+
+        if value and not is_reference(value):
+            raise ValueError(f"{value[:200]!r} is no name of an image")
+        return value
 
     @model_validator(mode="after")
     def _sensible(self) -> "DockerTarget":

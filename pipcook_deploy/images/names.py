@@ -55,3 +55,15 @@ def _split(wanted: str) -> tuple[str, str]:
             "a tag has 1 to 128 letters, digits, dots, dashes and underscores",
         )
     return repository, tag
+
+
+def is_reference(text: str) -> bool:
+    """Whether it names an image: NAME[:TAG][@sha256:...]."""
+    name, _, digest = text.partition("@sha256:")
+    if "@" in text and not re.fullmatch("[0-9a-f]{64}", digest):
+        return False
+    try:
+        _split(name)
+    except UsageError:
+        return False
+    return True
