@@ -182,6 +182,7 @@ def _compile(root: Path) -> None:
         root,
         maxlevels=50,
         quiet=1,
+        force=True,  # what a package brings along is believed only as long as its source has its time
         stripdir=str(root),
         prependdir="/",
         invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
