@@ -76,6 +76,9 @@ def test_a_program_is_smaller_and_runs_as_before(layers, program, tmp_path):
     done = subprocess.run([path], capture_output=True, text=True)
     assert (done.stdout, done.returncode) == ("hello\n", 7)
     once = path.read_bytes()
+    # The header promises no table of sections any more.
+    assert struct.unpack_from("<Q", once, 40) == (0,)
+    assert struct.unpack_from("<HH", once, 60) == (0, 0)
     assert not layers.elf.strip(path)
     assert path.read_bytes() == once
 

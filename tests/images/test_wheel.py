@@ -12,11 +12,12 @@ import sys
 import tomllib
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import pipcook_deploy
-from pipcook_deploy.images.wheel import wheel_bytes, wheel_name
+from pipcook_deploy.images.wheel import _modules, wheel_bytes, wheel_name
 
 ROOT = Path(__file__).resolve().parents[2]
 INFO = f"pipcook_deploy-{pipcook_deploy.__version__}.dist-info"
@@ -101,6 +102,15 @@ def test_it_holds_the_files_of_the_checkout_and_no_leftovers(wheel):
     assert held == set(expected)
     for name, path in expected.items():
         assert wheel.read(name) == (ROOT / path).read_bytes()
+
+
+def test_what_python_and_node_leave_behind_is_not_packed(tmp_path, monkeypatch):
+    for name in ("module.py", "__pycache__/module.pyc", "deep/node_modules/x/index.js"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    package = SimpleNamespace(__path__=[str(tmp_path)])
+    monkeypatch.setattr("pipcook_deploy.images.wheel.import_module", lambda name: package)
+    assert {Path(name).name for name, _ in _modules()} == {"module.py"}
 
 
 def test_every_file_has_the_same_time_and_mode(wheel):
