@@ -7,7 +7,7 @@ import re
 import shutil
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipcook_deploy.errors import OutputError
@@ -91,9 +91,12 @@ def write_atomically(path: Path, text: str) -> None:
     try:
         beside.write_text(text, encoding="utf-8")
         beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise _output_error(path, error) from error
+    except BaseException as error:
+        with suppress(OSError):
+            beside.unlink()
+        if isinstance(error, OSError):
+            raise _output_error(path, error) from error
+        raise
 
 
 def sync_tree(folder: Path) -> None:

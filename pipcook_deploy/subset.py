@@ -19,7 +19,8 @@ def subset_of(manifest: Manifest, formats: Collection[str]) -> tuple[Manifest, s
     )
     files = tuple(f for f in manifest.samples.files if not f.path.startswith(others))
     samples = manifest.samples.model_copy(update={"files": files})
-    changes = {"artifacts": artifacts, "samples": samples, "report": ()}
+    bench = tuple(row for row in manifest.bench if row.format in formats)
+    changes = {"artifacts": artifacts, "samples": samples, "report": (), "bench": bench}
     changed = manifest.model_copy(update=changes)
     card = render_card(changed)
     data = card.encode()

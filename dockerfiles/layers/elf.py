@@ -24,9 +24,13 @@ def strip(path: Path) -> bool:
         size, count = struct.unpack_from("<HH", head, E_PHENTSIZE)
         if size != SEGMENT or not count:
             return False
+        whole = path.stat().st_size
+        behind = start + size * count  # the table may lie in no segment
+        if behind > whole:
+            return False
         stream.seek(start)
-        end = _end(stream.read(size * count), count)
-        if not HEADER < end < path.stat().st_size:
+        end = max(behind, _end(stream.read(size * count), count))
+        if not HEADER < end < whole:
             return False
         struct.pack_into("<Q", head, E_SHOFF, 0)
         struct.pack_into("<HH", head, E_SHNUM, 0, 0)  # and e_shstrndx behind it

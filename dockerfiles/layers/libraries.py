@@ -9,7 +9,7 @@ from pathlib import Path
 ELF = b"\x7fELF"
 AT_ONCE = 200  # files for one call of ldd
 # What ldd prints: "libz.so.1 => /lib/x86_64-linux-gnu/libz.so.1 (0x...)", or the loader's path alone.
-LINE = re.compile(r"^\s*(?:\S+ => )?(/\S+) \(0x[0-9a-f]+\)$")
+LINE = re.compile(r"^\s*(?:\S+ => )?(/.+) \(0x[0-9a-f]+\)$")
 MISSING = re.compile(r"^\s*(\S+) => not found$")
 STATUS = Path("/var/lib/dpkg/status")
 

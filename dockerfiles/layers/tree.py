@@ -148,7 +148,7 @@ def _trim(root: Path) -> None:
         # Deepest first: a folder is empty when its turn comes.
         for path in sorted(site.rglob("*"), reverse=True):
             below = path.relative_to(site)
-            if not any(_matches(Path(*below.parts[:n]), patterns) for n in range(1, 9)):
+            if not any(_matches(part, patterns) for part in (below, *below.parents)):
                 continue
             if path.is_dir() and not path.is_symlink():
                 path.rmdir()
@@ -182,6 +182,7 @@ def _compile(root: Path) -> None:
         root,
         maxlevels=50,
         quiet=1,
+        force=True,  # what a package brings along is believed only as long as its source has its time
         stripdir=str(root),
         prependdir="/",
         invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,

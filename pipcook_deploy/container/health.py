@@ -7,6 +7,7 @@ from the environment; a port or a certificate that only the command line names i
 import os
 import socket
 import sys
+import time
 from collections.abc import Mapping
 
 PORTS = ("PIPCOOK_DEPLOY_PORT", "AIP_HTTP_PORT", "PORT")
@@ -33,6 +34,8 @@ def main(environ: Mapping[str, str]) -> int:
 def ask(environ: Mapping[str, str]) -> bytes:
     """The first line of the answer. Raises `OSError` if there is none, `ValueError` for a port that is none."""
     port = int(next((environ[name] for name in PORTS if environ.get(name)), DEFAULT_PORT))
+    if not 0 < port < 65_536:
+        raise ValueError(f"{port} is no port")
     host = environ.get(HOST, "")
     place = ("127.0.0.1" if host in EVERYWHERE else host, port)
     with socket.create_connection(place, timeout=SECONDS) as plain:
@@ -43,10 +46,16 @@ def ask(environ: Mapping[str, str]) -> bytes:
 
 
 def _first_line(connection: socket.socket) -> bytes:
+    """In time as a whole: who sends a byte a second does not answer."""
+    end = time.monotonic() + SECONDS
     connection.sendall(REQUEST)
     answer = b""
     while b"\r\n" not in answer and (part := connection.recv(4096)):
         answer += part
+        left = end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        connection.settimeout(left)
     return answer.split(b"\r\n", 1)[0]
 
 

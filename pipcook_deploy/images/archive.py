@@ -19,6 +19,10 @@ from pipcook_deploy.images.engine import Layer
 
 GZIP = b"\x1f\x8b"
 BLOCK = 1 << 20
+# How reading what is no image fails, beside errors of `OSError` without a number.
+DAMAGE = (
+    tarfile.TarError, LookupError, ValueError, TypeError, AttributeError, EOFError, zlib.error, RecursionError,
+)  # fmt: skip
 # What the classic builder notes of the machine it ran on.
 TRACES = ("container", "container_config", "docker_version")
 
@@ -38,21 +42,26 @@ def settle(source: Path, target: Path, epoch: int, tag: str) -> tuple[Layer, ...
             layers, places = [], []
             diff_ids = config["rootfs"]["diff_ids"]
             made_by = _made_by(config)
-            for number, (place, diff_id) in enumerate(
-                zip(manifest["Layers"], diff_ids, strict=True)
-            ):
-                member = archive.getmember(place)
-                stream = archive.extractfile(member)
+            rows = zip(manifest["Layers"], diff_ids, strict=True)
+            for number, (place, diff_id) in enumerate(rows):
+                stream = archive.extractfile(place)
                 if stream is None:
                     raise ImageError(f"{source}: the layer {place} is not a file")
-                layers.append(_layer(stream, diff_id, made_by[number], member.size))
+                # Of what a link leads to: an engine writes the same layer once, and links to it.
+                stored = stream.seek(0, io.SEEK_END)
                 stream.seek(0)
-                places.append(f"{diff_id.removeprefix('sha256:')}/layer.tar")
-                _add(copy, places[-1], stream, member.size)
+                layers.append(_layer(stream, diff_id, made_by[number], stored))
+                stream.seek(0)
+                inside = f"{diff_id.removeprefix('sha256:')}/layer.tar"
+                if inside not in places:
+                    _add(copy, inside, stream, stored)
+                places.append(inside)
             _add(copy, name, io.BytesIO(text), len(text))
             listed = json.dumps([{"Config": name, "RepoTags": [tag], "Layers": places}])
             _add(copy, "manifest.json", io.BytesIO(listed.encode()), len(listed.encode()))
-    except (tarfile.TarError, KeyError, ValueError, EOFError, zlib.error) as error:
+    except (*DAMAGE, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the disk's, not the archive's
+            raise
         raise ImageError(
             f"{source}: the engine's archive of the image cannot be read: {error}"
         ) from error

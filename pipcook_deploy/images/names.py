@@ -8,7 +8,8 @@ import re
 from pipcook_deploy.errors import UsageError
 
 PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?"
+HOST_PART = r"[A-Za-z0-9]+(?:-+[A-Za-z0-9]+)*"
+HOST = rf"(?:{HOST_PART}(?:\.{HOST_PART})*|\[[0-9a-fA-F:]+\])(?::[0-9]{{1,5}})?"
 REPOSITORY = re.compile(rf"(?:{HOST}/)?{PART}(?:/{PART})*")
 TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 LONGEST = 255  # of a repository

@@ -23,5 +23,8 @@ def dockerfile_pairs(pairs: Mapping[str, str]) -> str:
 
 
 def yaml_quoted(text: str) -> str:
-    """A double-quoted YAML scalar, which is what a JSON string is; `$$` is how compose files spell a `$`."""
-    return json.dumps(one_line(text)).replace("$", "$$")
+    """A double-quoted YAML scalar, which is what a JSON string is; `$$` is how compose files spell a `$`.
+
+    But not JSON's escapes in pairs, of what lies beyond 16 bits: YAML takes the halves for two characters.
+    """
+    return json.dumps(one_line(text), ensure_ascii=False).replace("$", "$$")

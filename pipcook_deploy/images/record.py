@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, JsonValue, ValidationError
+from pydantic import Field, JsonValue
 
 from pipcook_deploy.errors import ImageError
 from pipcook_deploy.options import Options
@@ -108,5 +108,5 @@ class ImageRecord(Options):
                 f"{path}: there is no image that was built and booted",
                 "build it: pipcook-deploy package BUNDLE --target docker --build",
             ) from None
-        except (OSError, ValueError, ValidationError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ImageError(f"{path}: cannot be read: {error}", "build the image again") from error

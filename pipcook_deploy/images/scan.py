@@ -1,6 +1,7 @@
 """Looks for known vulnerabilities with a scanner that is installed: trivy or grype."""
 
 import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pipcook_deploy.images.record import ScanEntry
 from pipcook_deploy.run import run
 
 SECONDS = 1800.0
+START = re.compile(r"^\{", re.MULTILINE)
 SEVERITIES = ("unknown", "negligible", "low", "medium", "high", "critical")
 
 
@@ -32,6 +34,14 @@ SCANNERS: dict[str, tuple[tuple[str, ...], Callable[[Any], list[str]]]] = {
 }
 
 
+def _report(output: str) -> Any:
+    """The JSON in what a scanner said; some tell of progress or new versions around it, even if told to be quiet."""
+    start = START.search(output)
+    if start is None:
+        raise ValueError("there is none")
+    return json.JSONDecoder().raw_decode(output, start.start())[0]
+
+
 def scan(reference: str, fail_on: str | None) -> ScanEntry:
     """Count what the first scanner on this machine finds, by severity.
 
@@ -46,10 +56,7 @@ def scan(reference: str, fail_on: str | None) -> ScanEntry:
     arguments, read = SCANNERS[name]
     output = run([name, *arguments, reference], timeout=SECONDS, failure=ImageError)
     try:
-        # Some print progress before the report even when told to be quiet.
-        found = Counter(
-            severity.lower() for severity in read(json.loads(output[output.index("{") :]))
-        )
+        found = Counter(severity.lower() for severity in read(_report(output)))
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ImageError(f"{name}: its report cannot be read: {error!r}") from error
     entry = ScanEntry(scanner=name, findings=dict(sorted(found.items())))

@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
-from importlib.metadata import distribution
+from importlib.metadata import Distribution, distribution, distributions
 from pathlib import Path
 
 NAME = "pipcook_deploy"
@@ -24,7 +24,7 @@ NOT_PACKED = ("__pycache__", "node_modules")
 
 def wheel_name() -> str:
     """The file name of the wheel."""
-    return f"{NAME}-{distribution('pipcook-deploy').version}-py3-none-any.whl"
+    return f"{NAME}-{_installed().version}-py3-none-any.whl"
 
 
 @cache
@@ -56,19 +56,26 @@ def _modules() -> Iterator[tuple[str, bytes]]:
 
 
 def _metadata() -> Iterator[tuple[str, bytes]]:
-    installed = distribution("pipcook-deploy")
-    for name in ("METADATA", "entry_points.txt"):
-        # An editable install of some versions of setuptools calls it otherwise.
-        text = installed.read_text(name) or installed.read_text("PKG-INFO") or ""
-        yield f"{_info()}/{name}", text.encode()
+    installed = _installed()
+    about = installed.read_text("METADATA") or installed.read_text("PKG-INFO") or ""
+    yield f"{_info()}/METADATA", about.encode()
+    yield f"{_info()}/entry_points.txt", (installed.read_text("entry_points.txt") or "").encode()
     yield f"{_info()}/WHEEL", WHEEL.encode()
     licence = installed.read_text("licenses/LICENSE")
     if licence is not None:
         yield f"{_info()}/licenses/LICENSE", licence.encode()
 
 
+@cache
+def _installed() -> Distribution:
+    """As an installer left it. In a checkout setuptools' own notes are found first: older, and without the licence."""
+    found = distributions(name="pipcook-deploy")
+    whole = (one for one in found if one.read_text("METADATA") is not None)
+    return next(whole, None) or distribution("pipcook-deploy")
+
+
 def _info() -> str:
-    return f"{NAME}-{distribution('pipcook-deploy').version}.dist-info"
+    return f"{NAME}-{_installed().version}.dist-info"
 
 
 def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from pipcook_deploy.errors import OutputError
-from pipcook_deploy.files import files_below, staged_folder, wire_sizes
+from pipcook_deploy.files import files_below, staged_folder, wire_sizes, write_atomically
 
 
 def _bundle(folder, text="old"):
@@ -85,3 +85,60 @@ def test_wire_sizes_are_what_a_server_would_send(tmp_path):
     gzip_size, brotli_size = wire_sizes(tmp_path / "f")
     assert abs(gzip_size - len(gzip.compress(content, 6))) < 32
     assert 1000 < brotli_size < gzip_size
+
+
+def test_a_file_is_replaced_whole_and_nothing_stays_beside_it(tmp_path):
+    path = tmp_path / "image.json"
+    write_atomically(path, "älter")
+    write_atomically(path, "neu 鞋\n")
+    assert path.read_bytes() == "neu 鞋\n".encode()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_who_reads_while_a_file_is_replaced_reads_the_old_or_the_new(tmp_path, monkeypatch):
+    path = tmp_path / "image.json"
+    path.write_text("old")
+    seen = []
+    replace = type(path).replace
+
+    def watched(self, target):
+        seen.append((path.read_text(), self.parent, self.read_text()))
+        return replace(self, target)
+
+    monkeypatch.setattr(type(path), "replace", watched)
+    write_atomically(path, "new")
+    assert seen == [("old", tmp_path, "new")]
+    assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize("place", ["folder", "file/below", "none/below", "n" * 250])
+def test_a_file_that_cannot_be_written_is_an_output_error_and_leaves_nothing(tmp_path, place):
+    (tmp_path / "folder" / "inner").mkdir(parents=True)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_atomically(tmp_path / place, "text")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
+def test_an_interrupt_or_a_full_disk_leaves_the_old_file_alone(tmp_path, monkeypatch, error):
+    path = tmp_path / "image.json"
+    path.write_text("old")
+
+    def fails(self, target):
+        raise error
+
+    monkeypatch.setattr(type(path), "replace", fails)
+    with pytest.raises((KeyboardInterrupt, OutputError)):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_text_that_is_none_leaves_the_old_file_alone(tmp_path):
+    path = tmp_path / "image.json"
+    path.write_text("old")
+    with pytest.raises(UnicodeEncodeError):
+        write_atomically(path, "half \ud83d")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
