@@ -1,6 +1,7 @@
 """Podman, through its command line."""
 
 import json
+import os
 import secrets
 import tempfile
 from pathlib import Path
@@ -159,4 +160,4 @@ def _locked_down(options: RunOptions) -> list[str]:
 
 
 def _new_name() -> str:
-    return f"pipcook-deploy-{secrets.token_hex(6)}"
+    return f"pipcook-deploy-boot-{os.getpid()}-{secrets.token_hex(4)}"
