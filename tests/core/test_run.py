@@ -1,7 +1,7 @@
 """How foreign programs are run: what they say is had as it comes, and nothing of them outlives its time."""
 
-import _thread
 import os
+import signal
 import sys
 import threading
 import time
@@ -68,7 +68,8 @@ def test_what_takes_too_long_is_ended_with_its_children():
 
 def test_an_interrupt_ends_it_with_its_children():
     came = []
-    timer = threading.Timer(1.0, _thread.interrupt_main)
+    main = threading.main_thread().ident
+    timer = threading.Timer(1.0, lambda: signal.pthread_kill(main, signal.SIGINT))
     timer.start()
     with pytest.raises(KeyboardInterrupt):
         follow(python(WITH_CHILD), came.append)
