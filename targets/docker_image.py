@@ -133,9 +133,12 @@ class DockerTarget(Target):
                 request, build=False, why_not="no GPU to boot it with: it is not tested"
             )
         made = package(bundle, into, request, listener or Listener())
-        image = f"docker run --rm --publish 127.0.0.1:{plan.port}:{plan.port}"
         if made.record is None:
             command = ("docker", "build", "--tag", plan.names(bundle.spec)[0], str(into))
             return Package(self.name, into, command, notes=(f"no image: {made.why_not}",))
-        run = (*image.split(), made.record.tags[0])
+        # Podman and buildah have a store that Docker does not know.
+        stored = made.record.built_by.startswith(("podman", "buildah"))
+        program = "podman" if stored else "docker"
+        published = f"127.0.0.1:{plan.port}:{plan.port}"
+        run = (program, "run", "--rm", "--publish", published, made.record.tags[0])
         return Package(self.name, into, run, image=made.record)

@@ -1,12 +1,17 @@
 """Which container engine builds: the one that is named, or the first that answers."""
 
 from pipcook_deploy.errors import EngineMissingError, MissingDependencyError
+from pipcook_deploy.images.buildah_engine import BuildahEngine
+from pipcook_deploy.images.buildx_engine import BuildxEngine
 from pipcook_deploy.images.docker_engine import DockerEngine
 from pipcook_deploy.images.engine import Engine
+from pipcook_deploy.images.podman_engine import PodmanEngine
 
-ENGINES: dict[str, type[Engine]] = {"docker": DockerEngine}
+ENGINES: dict[str, type[Engine]] = {
+    engine.name: engine for engine in (DockerEngine, BuildxEngine, PodmanEngine, BuildahEngine)
+}
 AUTO = "auto"
-BY_ITSELF = ("docker",)
+BY_ITSELF = ("docker", "podman")
 
 
 def connect(builder: str) -> Engine:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from pipcook_deploy.errors import EngineMissingError, ImageError, MissingDependencyError
 from pipcook_deploy.images.archive import settle
 from pipcook_deploy.images.engine import (
+    TMPFS,
     Build,
     Container,
     Engine,
@@ -22,17 +23,15 @@ from pipcook_deploy.images.engine import (
     Progress,
     RunOptions,
 )
-from pipcook_deploy.images.reachable import reachable
+from pipcook_deploy.images.failures import FULL, MOST_LINES, TAKEN, failed, has_ended, taken
+from pipcook_deploy.images.reachable import address
 
 STEP = re.compile(r"^Step (\d+)/(\d+) : (.*)")
 SECONDS = 120.0  # for any one answer of the engine
 LONGEST_STEP = 100
-MOST_LINES = 20  # of a builder's output, for an error
 START_ENGINE = (
     "start Docker, or set DOCKER_HOST to where it listens; what can be had without: --no-build"
 )
-FULL = re.compile("no space left on device", re.IGNORECASE)
-TAKEN = re.compile("port is already allocated|address already in use", re.IGNORECASE)
 
 
 class DockerEngine(Engine):
@@ -45,7 +44,11 @@ class DockerEngine(Engine):
 
     @classmethod
     def connect(cls) -> "DockerEngine":
-        """Where DOCKER_HOST says, or the docker command's context, or the usual socket."""
+        """Where DOCKER_HOST says, or the usual socket."""
+        return cls(cls._client_that_answers())
+
+    @staticmethod
+    def _client_that_answers() -> Any:
         try:
             import docker
         except ImportError:
@@ -60,14 +63,14 @@ class DockerEngine(Engine):
             raise EngineMissingError(
                 f"no Docker engine answers: {said(error)}", START_ENGINE
             ) from error
-        return cls(client)
+        return client
 
     def describe(self) -> str:
-        with _talking("its version"):
+        with talking("its version"):
             return f"docker {self._client.version()['Version']}"
 
     def build(self, build: Build, progress: Progress) -> Image:
-        with _talking("the build"):
+        with talking("the build"):
             lines = self._client.api.build(
                 path=str(build.context),
                 tag=build.tag,
@@ -83,7 +86,7 @@ class DockerEngine(Engine):
     def image(self, reference: str) -> Image | None:
         import docker
 
-        with _talking("an image"):
+        with talking("an image"):
             try:
                 attributes = self._client.api.inspect_image(reference)
             except docker.errors.ImageNotFound:
@@ -92,18 +95,18 @@ class DockerEngine(Engine):
 
     def tag(self, image: Image, reference: str) -> None:
         repository, _, name = reference.rpartition(":")
-        with _talking(f"the tag {reference}"):
+        with talking(f"the tag {reference}"):
             self._client.api.tag(image.id, repository, name)
 
     def untag(self, reference: str) -> None:
         import docker
 
-        with _talking(f"the tag {reference}"), suppress(docker.errors.ImageNotFound):
+        with talking(f"the tag {reference}"), suppress(docker.errors.ImageNotFound):
             # noprune: the steps that it was built of are the next build's cache.
             self._client.api.remove_image(reference, noprune=True)
 
     def start(self, image: Image, options: RunOptions) -> Container:
-        with _talking("the start of a container"):
+        with talking("the start of a container"):
             container = self._client.containers.create(
                 image.id,
                 name=f"pipcook-deploy-boot-{os.getpid()}-{secrets.token_hex(4)}",
@@ -113,7 +116,7 @@ class DockerEngine(Engine):
                 user=options.user,
                 ports={f"{options.port}/tcp": ("127.0.0.1", options.host_port or None)},
                 read_only=True,
-                tmpfs={"/tmp": "size=64m,mode=1777"},  # noqa: S108 - the container's own
+                tmpfs=TMPFS,
                 mem_limit=options.memory,
                 memswap_limit=options.memory,
                 pids_limit=options.pids,
@@ -129,7 +132,7 @@ class DockerEngine(Engine):
             return started
 
     def read(self, image: Image, path: str) -> bytes:
-        with _talking(path):
+        with talking(path):
             container = self._client.containers.create(image.id)
             try:
                 stream, _ = container.get_archive(path)
@@ -145,7 +148,7 @@ class DockerEngine(Engine):
     def push(self, reference: str, progress: Progress) -> str:
         repository, _, tag = reference.rpartition(":")
         digest = reason = ""
-        with _talking(f"the push of {reference}"):
+        with talking(f"the push of {reference}"):
             for row in self._client.api.push(repository, tag, stream=True, decode=True):
                 reason = str(row.get("error", reason))
                 progress(f"{row.get('status', '')} {row.get('id', '')}".strip(), 0, None)
@@ -170,9 +173,7 @@ class DockerEngine(Engine):
         with tempfile.TemporaryDirectory(prefix="pipcook-deploy-image-") as scratch:
             made, settled = Path(scratch, "made.tar"), Path(scratch, "settled.tar")
             progress("reading the image", 0, None)
-            with made.open("wb") as file:
-                for block in self._client.api.get_image(build.tag, chunk_size=1 << 20):
-                    file.write(block)
+            self._save(build.tag, made)
             layers = settle(made, settled, build.epoch, build.tag)
             progress("storing it without the time of day", 0, None)
             with settled.open("rb") as file:
@@ -181,6 +182,11 @@ class DockerEngine(Engine):
         if attributes["Id"] != built:
             self._forget(built)
         return Image(attributes["Id"], layers, attributes["Config"].get("Labels") or {})
+
+    def _save(self, reference: str, path: Path) -> None:
+        with path.open("wb") as file:
+            for block in self._client.api.get_image(reference, chunk_size=1 << 20):
+                file.write(block)
 
     def _forget(self, built: str) -> None:
         import docker
@@ -199,17 +205,13 @@ class DockerContainer(Container):
         self.name = container.name
 
     def address(self) -> tuple[str, int, bool]:
-        with _talking("the container's address"):
+        with talking("the container's address"):
             self._container.reload()
             network = self._container.attrs["NetworkSettings"]
-        # Past the engine's proxy, which accepts connections that the server has not: only on Linux hosts.
-        for one in (network.get("Networks") or {}).values():
-            if one.get("IPAddress") and reachable(one["IPAddress"], self._port):
-                return one["IPAddress"], self._port, False
-        published = (network.get("Ports") or {}).get(f"{self._port}/tcp")
-        if not published:
-            raise ImageError(f"the container {self.name} has ended:\n{self.logs()[-2000:]}")
-        return "127.0.0.1", int(published[0]["HostPort"]), True
+        found = address(network, self._port)
+        if found is None:
+            raise has_ended(self.name, self.logs())
+        return found
 
     def running(self) -> bool:
         return self._state().get("Status") == "running"
@@ -218,23 +220,23 @@ class DockerContainer(Container):
         return str((self._state().get("Health") or {}).get("Status", ""))
 
     def logs(self) -> str:
-        with _talking("the container's log"):
+        with talking("the container's log"):
             text: bytes = self._container.logs()
         return text.decode("utf-8", "replace")
 
     def execute(self, *command: str) -> tuple[int, str]:
-        with _talking("a program in the container"):
+        with talking("a program in the container"):
             code, output = self._container.exec_run(list(command))
         return int(code), output.decode("utf-8", "replace")
 
     def signal(self, name: str) -> None:
-        with _talking(f"{name} for the container"):
+        with talking(f"{name} for the container"):
             self._container.kill(signal=name)
 
     def wait(self, seconds: float) -> int | None:
         import requests
 
-        with _talking("the container's end"):
+        with talking("the container's end"):
             try:
                 return int(self._container.wait(timeout=seconds)["StatusCode"])
             except (requests.exceptions.ReadTimeout, requests.exceptions.ConnectionError):
@@ -246,11 +248,11 @@ class DockerContainer(Container):
     def remove(self) -> None:
         import docker
 
-        with suppress(docker.errors.NotFound), _talking("the removal of a container"):
+        with talking("the removal of a container"), suppress(docker.errors.NotFound):
             self._container.remove(force=True, v=True)
 
     def _state(self) -> dict[str, Any]:
-        with _talking("the container's state"):
+        with talking("the container's state"):
             self._container.reload()
         found: dict[str, Any] = self._container.attrs["State"]
         return found
@@ -280,16 +282,6 @@ def follow(lines: Iterator[Mapping[str, Any]], progress: Progress) -> None:
         raise failed(reason, tail)
 
 
-def failed(reason: str, tail: list[str]) -> ImageError:
-    """The error of a build; a full disk is told apart."""
-    text = "\n".join(tail[-MOST_LINES:])
-    if FULL.search(f"{reason}\n{text}"):
-        return ImageError(
-            "the engine has no space left for the image", "make some: docker system prune"
-        )
-    return ImageError(f"the image cannot be built: {reason.strip()}", text or None)
-
-
 def said(error: BaseException) -> str:
     """What an error of the SDK means, without its layers of wrapping."""
     explanation = getattr(error, "explanation", None)
@@ -304,7 +296,7 @@ def said(error: BaseException) -> str:
 
 
 @contextmanager
-def _talking(what: str) -> Iterator[None]:
+def talking(what: str) -> Iterator[None]:
     """Whatever the SDK raises becomes an `ImageError` that says what was asked of the engine."""
     try:
         yield
@@ -313,10 +305,7 @@ def _talking(what: str) -> Iterator[None]:
         if FULL.search(reason):
             raise failed(reason, []) from error
         if TAKEN.search(reason):
-            raise ImageError(
-                f"a port for the container is taken: {reason}",
-                "choose another, or any: --set docker.boot_port=0",
-            ) from error
+            raise taken(reason) from error
         raise ImageError(
             f"Docker did not do {what}: {reason}", "see whether it runs: docker info"
         ) from error

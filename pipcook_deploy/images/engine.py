@@ -12,6 +12,7 @@ Progress = Callable[
 
 MOST_PIDS = 64
 UNPRIVILEGED = "10001:10001"
+TMPFS = {"/tmp": "size=64m,mode=1777"}  # noqa: S108 - the container's own
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ class Engine(ABC):
     """A container engine that answers."""
 
     name: ClassVar[str]
-    runs: ClassVar[bool] = True
+    runs: bool = True  # whether it can start what it builds
 
     @classmethod
     @abstractmethod

@@ -11,17 +11,30 @@ import urllib.error
 import urllib.request
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import pytest
 
+from pipcook_deploy.errors import EngineMissingError
+from pipcook_deploy.images.choose import ENGINES, connect
+from pipcook_deploy.images.engine import Engine
+
 if TYPE_CHECKING:
     from docker import DockerClient
 
 BASE = "python:3.11-slim"
-NEEDED = {"docker_client", "registry", "private_registry"}
+# Where a hard limit cannot be raised and no one manages control groups, podman's defaults start nothing.
+WITHOUT_SYSTEMD = """
+[containers]
+default_ulimits = ["nofile=1024:4096", "nproc=1024:4096"]
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+runtime = "runc"
+"""
+NEEDED = {"docker_client", "registry", "private_registry", "image_store", "container_engine"}
 RUN = 'run: make engine, then eval "$(tests/images/engine.sh env)"'
 
 
@@ -77,6 +90,53 @@ def docker_client() -> "Iterator[DockerClient]":
         _missing(f"the engine has no image {BASE}; {RUN}")
     yield client
     client.close()
+
+
+@pytest.fixture(scope="session")
+def image_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Podman and buildah have a store of their own for the time of the tests; where it is."""
+    if shutil.which("podman") is None:
+        pytest.skip("podman is not installed: apt-get install podman buildah netavark")
+    folder = tmp_path_factory.mktemp("store")
+    (folder / "storage.conf").write_text(
+        f'[storage]\ndriver = "overlay"\nrunroot = "{folder}/run"\ngraphroot = "{folder}/graph"\n'
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONTAINERS_STORAGE_CONF", str(folder / "storage.conf"))
+        if not Path("/run/systemd/system").is_dir() and "CONTAINERS_CONF" not in os.environ:
+            (folder / "containers.conf").write_text(WITHOUT_SYSTEMD)
+            patch.setenv("CONTAINERS_CONF", str(folder / "containers.conf"))
+        yield folder
+    # The store is mounted on itself while it is in use.
+    subprocess.run(["umount", folder / "graph" / "overlay"], capture_output=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def filled_store(image_store: Path, docker_client: "DockerClient") -> None:
+    """The base image is in the store of podman and buildah."""
+    archive = image_store / "base.tar"
+    with archive.open("wb") as file:
+        for block in docker_client.api.get_image(BASE, chunk_size=1 << 20):
+            file.write(block)
+    loaded = subprocess.run(
+        ["podman", "load", "--quiet", "--input", archive], capture_output=True, text=True
+    )
+    archive.unlink()
+    assert loaded.returncode == 0, loaded.stderr
+
+
+@pytest.fixture(scope="module", params=sorted(ENGINES))
+def container_engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """Each of the engines that this machine has."""
+    stored = request.param in ("podman", "buildah")
+    request.getfixturevalue("filled_store" if stored else "docker_client")
+    try:
+        engine = connect(request.param)
+    except EngineMissingError as error:
+        pytest.skip(str(error))
+    with closing(engine):
+        yield engine
 
 
 @pytest.fixture(scope="session")
