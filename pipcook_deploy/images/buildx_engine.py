@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 
 from pipcook_deploy.errors import EngineMissingError, ImageError
 from pipcook_deploy.images.archive import layers_in
-from pipcook_deploy.images.docker_engine import LONGEST_STEP, SECONDS, DockerEngine, talking
+from pipcook_deploy.images.docker_engine import LONGEST_STEP, DockerEngine
+from pipcook_deploy.images.docker_sdk import SECONDS, talking
 from pipcook_deploy.images.engine import Build, Image, Progress
 from pipcook_deploy.images.failures import failed, reason_in
 from pipcook_deploy.run import follow, run

@@ -1,19 +1,20 @@
 """A Docker engine, through its Python SDK."""
 
-import json
 import os
 import re
 import secrets
 import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pipcook_deploy.errors import EngineMissingError, ImageError, MissingDependencyError
 from pipcook_deploy.images.archive import settle
+from pipcook_deploy.images.docker_container import DockerContainer
+from pipcook_deploy.images.docker_sdk import SECONDS, failures, said, talking
 from pipcook_deploy.images.engine import (
     TMPFS,
     Build,
@@ -23,12 +24,13 @@ from pipcook_deploy.images.engine import (
     Progress,
     RunOptions,
 )
-from pipcook_deploy.images.failures import FULL, MOST_LINES, TAKEN, failed, has_ended, taken
-from pipcook_deploy.images.reachable import address
+from pipcook_deploy.images.failures import MOST_LINES, failed
 
 STEP = re.compile(r"^Step (\d+)/(\d+) : (.*)")
-SECONDS = 120.0  # for any one answer of the engine
 LONGEST_STEP = 100
+PUSH_HINT = (
+    "log in with: docker login REGISTRY, and name a registry that you may push to with --tag"
+)
 START_ENGINE = (
     "start Docker, or set DOCKER_HOST to where it listens; what can be had without: --no-build"
 )
@@ -59,7 +61,7 @@ class DockerEngine(Engine):
         try:
             client = docker.from_env(timeout=int(SECONDS))
             client.ping()
-        except _failures() as error:
+        except failures() as error:
             raise EngineMissingError(
                 f"no Docker engine answers: {said(error)}", START_ENGINE
             ) from error
@@ -196,73 +198,6 @@ class DockerEngine(Engine):
             self._client.api.remove_image(built, noprune=True)
 
 
-class DockerContainer(Container):
-    """A container of a Docker engine."""
-
-    def __init__(self, container: Any, port: int) -> None:
-        self._container = container
-        self._port = port
-        self.name = container.name
-
-    def address(self) -> tuple[str, int, bool]:
-        with talking("the container's address"):
-            self._container.reload()
-            network = self._container.attrs["NetworkSettings"]
-        found = address(network, self._port)
-        if found is None:
-            raise has_ended(self.name, self.logs())
-        return found
-
-    def running(self) -> bool:
-        return self._state().get("Status") == "running"
-
-    def health(self) -> str:
-        return str((self._state().get("Health") or {}).get("Status", ""))
-
-    def logs(self) -> str:
-        with talking("the container's log"):
-            text: bytes = self._container.logs()
-        return text.decode("utf-8", "replace")
-
-    def execute(self, *command: str) -> tuple[int, str]:
-        with talking("a program in the container"):
-            code, output = self._container.exec_run(list(command))
-        return int(code), output.decode("utf-8", "replace")
-
-    def signal(self, name: str) -> None:
-        with talking(f"{name} for the container"):
-            self._container.kill(signal=name)
-
-    def wait(self, seconds: float) -> int | None:
-        import requests
-
-        with talking("the container's end"):
-            try:
-                return int(self._container.wait(timeout=seconds)["StatusCode"])
-            except (requests.exceptions.ReadTimeout, requests.exceptions.ConnectionError):
-                # Which of the two it is depends on how the engine is reached.
-                if self.running():
-                    return None
-                return int(self._container.wait(timeout=SECONDS)["StatusCode"])
-
-    def remove(self) -> None:
-        import docker
-
-        with talking("the removal of a container"), suppress(docker.errors.NotFound):
-            self._container.remove(force=True, v=True)
-
-    def _state(self) -> dict[str, Any]:
-        with talking("the container's state"):
-            self._container.reload()
-        found: dict[str, Any] = self._container.attrs["State"]
-        return found
-
-
-PUSH_HINT = (
-    "log in with: docker login REGISTRY, and name a registry that you may push to with --tag"
-)
-
-
 def follow(lines: Iterator[Mapping[str, Any]], progress: Progress) -> None:
     """Pass on what a builder does. Raises `ImageError` if it says that it failed."""
     tail: list[str] = []
@@ -280,46 +215,3 @@ def follow(lines: Iterator[Mapping[str, Any]], progress: Progress) -> None:
             progress(match[3][:LONGEST_STEP], done - 1, steps)
     if reason:
         raise failed(reason, tail)
-
-
-def said(error: BaseException) -> str:
-    """What an error of the SDK means, without its layers of wrapping."""
-    explanation = getattr(error, "explanation", None)
-    if explanation:
-        return str(explanation)
-    text = str(error)
-    inner = re.search(
-        r"(\[Errno \d+\] )?([A-Z][a-z ]+(?:refused|denied|directory|reset by peer|closed[^'\")]*))",
-        text,
-    )
-    return inner[2] if inner else text.splitlines()[0] if text else type(error).__name__
-
-
-@contextmanager
-def talking(what: str) -> Iterator[None]:
-    """Whatever the SDK raises becomes an `ImageError` that says what was asked of the engine."""
-    try:
-        yield
-    except _failures() as error:
-        reason = said(error)
-        if FULL.search(reason):
-            raise failed(reason, []) from error
-        if TAKEN.search(reason):
-            raise taken(reason) from error
-        raise ImageError(
-            f"Docker did not do {what}: {reason}", "see whether it runs: docker info"
-        ) from error
-
-
-def _failures() -> tuple[type[BaseException], ...]:
-    import docker
-    import requests
-    import urllib3
-
-    return (
-        docker.errors.DockerException,
-        requests.exceptions.RequestException,
-        urllib3.exceptions.HTTPError,
-        json.JSONDecodeError,
-        OSError,
-    )

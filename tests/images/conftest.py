@@ -96,7 +96,7 @@ def docker_client() -> "Iterator[DockerClient]":
 def image_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Podman and buildah have a store of their own for the time of the tests; where it is."""
     if shutil.which("podman") is None:
-        pytest.skip("podman is not installed: apt-get install podman buildah netavark")
+        _missing("podman is not installed; run: apt-get install podman buildah netavark")
     folder = tmp_path_factory.mktemp("store")
     (folder / "storage.conf").write_text(
         f'[storage]\ndriver = "overlay"\nrunroot = "{folder}/run"\ngraphroot = "{folder}/graph"\n'
@@ -134,7 +134,7 @@ def container_engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     try:
         engine = connect(request.param)
     except EngineMissingError as error:
-        pytest.skip(str(error))
+        _missing(str(error))
     with closing(engine):
         yield engine
 

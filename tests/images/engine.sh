@@ -73,7 +73,7 @@ debian() {
 
 install_missing() {
   local package missing=()
-  local wanted=(apache2-utils iproute2 iptables mmdebstrap skopeo)
+  local wanted=(apache2-utils buildah iproute2 iptables mmdebstrap netavark podman)
   [[ $ENGINE == bookworm ]] && wanted+=(libdevmapper1.02.1)
   for package in "${wanted[@]}"; do
     [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || missing+=("$package")

@@ -1,5 +1,6 @@
 """An engine that is not there, dies in the middle, or has no space left: one clear error, and nothing left behind."""
 
+import errno
 import gc
 import os
 import socket
@@ -11,6 +12,7 @@ from pipcook_deploy.bundle import Bundle
 from pipcook_deploy.cli import main
 from pipcook_deploy.errors import EngineMissingError, ImageError, OutputError
 from pipcook_deploy.images.docker_engine import DockerEngine, failed, follow
+from pipcook_deploy.images.docker_sdk import talking
 from pipcook_deploy.package import package_one
 from tests.images.failing_engine import engine_that_dies
 from tests.server import scale_bundles
@@ -96,6 +98,15 @@ def test_a_full_disk_here(bundle, tmp_path, monkeypatch):
         assert list(place.iterdir()) == []
     finally:
         subprocess.run(["umount", place], check=True)
+
+
+def test_a_full_disk_where_images_pass_through():
+    with (
+        pytest.raises(OutputError, match="has no space for the image") as raised,
+        talking("the build"),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert "TMPDIR" in raised.value.hint
 
 
 def test_a_full_disk_of_the_engine():
