@@ -136,17 +136,17 @@ def _measured(
         )
     )
     # As with a new model: only the last steps are made again.
-    package_one(bundle, "docker", options | {"port": 8081}, out)
+    before = package_one(bundle, "docker", options | {"port": 8081}, out).image
     warm = time.perf_counter()
     record = package_one(bundle, "docker", options, out).image
-    assert record is not None and record.boot is not None
+    assert before is not None and record is not None and record.boot is not None
     warm = time.perf_counter() - warm
     image = engine.image(record.tags[0])
     assert image is not None
     golden = Golden.of(bundle, "tflite" if kind == "litert" else "onnx")
     run = RunOptions(8080, record.boot.memory)
     row = Row(name, record, cold, warm, [_start(engine, image, golden, run) for _ in range(starts)])
-    for tag in (*record.tags, "pipcook-deploy-bench:cold"):
+    for tag in {*before.tags, *record.tags, "pipcook-deploy-bench:cold"}:
         engine.untag(tag)
     return row
 

@@ -54,7 +54,7 @@ def staged_folder(final: Path) -> Iterator[Path]:
     try:
         _check_place(final)
         final.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(final)
+        remove_stale(final)
         (staging / "bundle").mkdir(parents=True)
     except OSError as error:
         raise _output_error(final, error) from error
@@ -115,7 +115,8 @@ def _check_place(final: Path) -> None:
         )
 
 
-def _remove_stale(final: Path) -> None:
+def remove_stale(final: Path) -> None:
+    """Remove what killed runs left beside `final`; an old folder that was being replaced comes back."""
     pattern = re.compile(rf"\.{re.escape(final.name)}\.(staging|old)-(\d+)")
     for path in final.parent.iterdir():
         match = pattern.fullmatch(path.name)

@@ -30,6 +30,7 @@ from pipcook_deploy.tensors import load_tensors
 
 READY_SECONDS = 60.0
 POLL_SECONDS = 0.02
+KILLED = 137  # 128 + SIGKILL
 LOG_LINES = 20
 VERTEX = "/v1/endpoints/1/deployedModels/2"
 READY = ("/ping", "/healthz", "/v2/health/live", "/v2/health/ready")
@@ -194,10 +195,7 @@ def _ready(container: Container, start: Start, golden: Golden, began: float) -> 
             break
         except (OSError, ImageError) as error:
             if not container.running():
-                code = container.wait(1.0)
-                raise BootError(
-                    f"the server ended with exit code {code} before it answered"
-                ) from error
+                raise BootError(_ended(container.wait(1.0))) from error
             if time.monotonic() > end:
                 raise BootError(
                     f"the server was not ready after {READY_SECONDS:.0f} s: {error}"
@@ -205,6 +203,13 @@ def _ready(container: Container, start: Start, golden: Golden, began: float) -> 
             time.sleep(POLL_SECONDS)
     _first_answer(server, golden)
     return server
+
+
+def _ended(code: int | None) -> str:
+    text = f"the server ended with exit code {code} before it answered"
+    if code == KILLED:
+        text += ": it was killed, as for want of memory; give it more: --set docker.memory=MIB"
+    return text
 
 
 def _first_answer(server: Server, golden: Golden) -> None:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from pipcook_deploy.bundle import Bundle
 from pipcook_deploy.errors import ImageError, OutputError
-from pipcook_deploy.files import files_below, replace_folder, sha256
+from pipcook_deploy.files import files_below, remove_stale, replace_folder, sha256
 from pipcook_deploy.images.boot import Golden, boot
 from pipcook_deploy.images.engine import Build, Engine, Image, Progress, RunOptions
 from pipcook_deploy.images.record import RECORD, BootEntry, ImageRecord, LayerEntry
@@ -78,6 +78,7 @@ def staged(into: Path) -> Iterator[Path]:
     staging = into.with_name(f".{into.name}.staging-{os.getpid()}")
     try:
         into.parent.mkdir(parents=True, exist_ok=True)
+        remove_stale(into)
         staging.mkdir()
         yield staging
         replace_folder(staging, into)

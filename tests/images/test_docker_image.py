@@ -274,6 +274,28 @@ def test_a_registry_that_wants_a_password(
     assert private_registry.password not in everything and auth not in everything
 
 
+def test_a_signature_is_checked_before_the_push_and_after_it(
+    docker_client, shipped, registry, folder, tmp_path, monkeypatch
+):
+    if shutil.which("cosign") is None:
+        pytest.skip("cosign is not installed")
+    monkeypatch.setenv("COSIGN_PASSWORD", "a secret of the tests")
+    subprocess.run(["cosign", "generate-key-pair"], cwd=tmp_path, check=True, capture_output=True)
+    key, out = tmp_path / "cosign.key", tmp_path / "p"
+    options = {"tag": f"{registry}/shop-test-signed", "sign_key": key}
+    package(folder / "first", out, build=True, **options)
+    made = package(folder / "first", out, build=False, push=True, **options)
+    assert [push.signed for push in made.image.pushes] == [True, True]
+    place = f"{registry}/shop-test-signed@{made.image.pushes[0].digest}"
+    verify = ["cosign", "verify", "--insecure-ignore-tlog=true", "--key", tmp_path / "cosign.pub"]
+    assert subprocess.run([*verify, place], capture_output=True).returncode == 0
+    # A record that says more than was signed is not believed.
+    record = out / "image.json"
+    record.write_text(record.read_text().replace('"lost": 0', '"lost": 1'))
+    with pytest.raises(ImageError, match="cosign ended with exit code"):
+        package(folder / "first", out, build=False, push=True, **options)
+
+
 # ---- what goes wrong
 
 
@@ -294,6 +316,12 @@ def test_an_image_of_wrong_answers_is_taken_away(docker_client, shipped, folder,
     ]
     assert not of_boot_tests(docker_client)
     assert not (tmp_path / "p").exists()
+
+
+def test_a_server_with_too_little_memory(docker_client, shipped, folder, tmp_path):
+    with pytest.raises(BootError, match=r"exit code 137 before it answered: .* docker\.memory="):
+        package(folder / "first", tmp_path / "p", tag="shop-test-small", memory=20, build=True)
+    assert not of_boot_tests(docker_client)
 
 
 def test_a_port_that_is_taken(docker_client, shipped, folder, tmp_path):

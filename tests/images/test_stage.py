@@ -244,3 +244,11 @@ def test_a_target_without_images_has_no_such_options(made, tmp_path, capsys):
     arguments = ["package", str(made), "--target", "local", "--out", str(tmp_path / "p")]
     assert main([*arguments, "--push"]) == 2
     assert "the target local has no option 'push'" in capsys.readouterr().err
+
+
+def test_what_a_killed_run_left_is_removed(made, engine, tmp_path):
+    left = tmp_path / f".p.staging-{2**22 + 1}"  # no process has such a number
+    left.mkdir()
+    (left / "Dockerfile").write_text("FROM scratch\n")
+    package(made, tmp_path / "p", build=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["p"]
