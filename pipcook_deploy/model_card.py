@@ -11,8 +11,8 @@ def render_card(manifest: Manifest) -> str:
     """The card as Markdown; pure."""
     spec = manifest.spec
     parts = [
-        f"# {_plain(spec.name)} {_plain(spec.version)}",
-        _plain(spec.description) if spec.description else "",
+        f"# {plain(spec.name)} {plain(spec.version)}",
+        plain(spec.description) if spec.description else "",
         _facts(manifest),
         "## Interface\n\n" + _interface(manifest),
         "## Preprocessing\n\n" + _preprocessing(manifest),
@@ -27,13 +27,13 @@ def _facts(manifest: Manifest) -> str:
     spec, source = manifest.spec, manifest.source
     rows = [
         f"- Task: {spec.task}",
-        f"- Licence: {_plain(spec.license) if spec.license else 'not stated'}",
-        f"- Source: {_plain(source.name)} ({source.format}), sha256 `{source.sha256}`",
+        f"- Licence: {plain(spec.license) if spec.license else 'not stated'}",
+        f"- Source: {plain(source.name)} ({source.format}), sha256 `{source.sha256}`",
     ]
-    rows += [f"- {_plain(name)}: {value:g}" for name, value in sorted(spec.metrics.items())]
+    rows += [f"- {plain(name)}: {value:g}" for name, value in sorted(spec.metrics.items())]
     if spec.labels:
         more = ", ... (all of them: manifest.json)" if len(spec.labels) > MOST_LABELS else ""
-        said = ", ".join(map(_plain, spec.labels[:MOST_LABELS]))
+        said = ", ".join(map(plain, spec.labels[:MOST_LABELS]))
         rows.append(f"- Labels ({len(spec.labels)}): {said}{more}")
     return "\n".join(rows)
 
@@ -41,7 +41,7 @@ def _facts(manifest: Manifest) -> str:
 def _interface(manifest: Manifest) -> str:
     def row(kind: str, tensor: TensorSpec) -> str:
         shape = ", ".join("?" if axis is None else str(axis) for axis in tensor.shape)
-        return f"| {kind} | `{_plain(tensor.name)}` | {tensor.dtype} | [{shape}] |"
+        return f"| {kind} | `{plain(tensor.name)}` | {tensor.dtype} | [{shape}] |"
 
     rows = [row("input", tensor) for tensor in manifest.spec.inputs]
     rows += [row("output", tensor) for tensor in manifest.spec.outputs]
@@ -53,7 +53,7 @@ def _preprocessing(manifest: Manifest) -> str:
         return "None declared: callers send the tensors themselves."
     rows = []
     for name, operations in manifest.spec.preprocessing.items():
-        rows.append(f"`{_plain(name)}`:\n")
+        rows.append(f"`{plain(name)}`:\n")
         for number, operation in enumerate(operations, 1):
             fields = operation.model_dump(exclude={"op", "vocabulary"})
             options = ", ".join(f"{key}={value}" for key, value in fields.items())
@@ -72,7 +72,7 @@ def _artifacts(manifest: Manifest) -> str:
     own = ""
     if any(entry.compression for entry in manifest.artifacts):
         own = " A compressed artifact's difference is from its own answers, in the runtime that judged it."
-    return "\n".join(rows) + f"\n\n{text} ({_plain(samples.origin)}){rated}.{own}"
+    return "\n".join(rows) + f"\n\n{text} ({plain(samples.origin)}){rated}.{own}"
 
 
 def _artifact_row(entry: ArtifactEntry) -> str:
@@ -110,21 +110,21 @@ def _compression_row(entry: ArtifactEntry) -> str | None:
     if blessed is not None:
         drop = blessed.drop
         judged = (
-            f" {_plain(blessed.metric)} | {blessed.source.value:.4f} | {blessed.value.value:.4f} "
+            f" {plain(blessed.metric)} | {blessed.source.value:.4f} | {blessed.value.value:.4f} "
             f"| {drop.value:.4f} ({drop.low:.4f} to {drop.high:.4f}) |"
         )
     return (
-        f"| {entry.format} | {_plain(found.model)} | {entry.precision} "
+        f"| {entry.format} | {plain(found.model)} | {entry.precision} "
         f"| {human_bytes(found.float_wire_size)} | {human_bytes(entry.wire_size)} |{judged}"
     )
 
 
 def _notes(manifest: Manifest) -> str:
     notes = manifest.spec.notes
-    return "## Notes\n\n" + "\n".join(f"- {_plain(note)}" for note in notes) if notes else ""
+    return "## Notes\n\n" + "\n".join(f"- {plain(note)}" for note in notes) if notes else ""
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that stays one line and carries no Markdown or HTML of its own."""
     line = printable(" ".join(text.split()))
     for character in "\\`*_[]<>|#":

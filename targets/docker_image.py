@@ -77,6 +77,12 @@ class DockerTarget(Target):
             raise ValueError("port 8001 is that of gRPC")
         if self.variant == "gpu" and self.push:
             raise ValueError("the variant gpu is not booted, and so not pushed")
+        if self.fail_on and not self.scan:
+            raise ValueError("fail_on says what a scan may not find, and nothing is scanned")
+        if self.scan and self.build is False:
+            raise ValueError("an image is scanned when it is built")
+        if self.sign_key and self.build is False and not self.push:
+            raise ValueError("an image is signed when it is built or pushed")
         if self.push and not self.boot:
             raise ValueError("an image that was not booted is not pushed")
         return self

@@ -1,6 +1,7 @@
 """What commands print: tables for people, one JSON document for machines."""
 
 import json
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -140,7 +141,7 @@ def report_packages(packages: Sequence["Package"], *, as_json: bool) -> None:
             print_image(package.image)
         for note in package.notes:
             say(f"note: {note}")
-        say(f"package {package.target}: {shown(package.path)}\nrun: {' '.join(package.command)}")
+        say(f"package {package.target}: {shown(package.path)}\nrun: {shlex.join(package.command)}")
 
 
 def report_verification(

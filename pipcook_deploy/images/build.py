@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -12,28 +13,32 @@ from typing import TypeVar
 from pipcook_deploy.bundle import Bundle
 from pipcook_deploy.errors import ImageError, OutputError
 from pipcook_deploy.files import files_below, remove_stale, replace_folder, sha256
-from pipcook_deploy.images.boot import Golden, boot
+from pipcook_deploy.images.boot import boot
 from pipcook_deploy.images.engine import Build, Engine, Image, Progress, RunOptions
-from pipcook_deploy.images.record import RECORD, BootEntry, ImageRecord, LayerEntry
+from pipcook_deploy.images.failures import passing_through
+from pipcook_deploy.images.golden import Golden
+from pipcook_deploy.images.record import RECORD, BootEntry, ImageRecord, LayerEntry, ScanEntry
 from pipcook_deploy.images.render import Plan, parameters, render_context
-from pipcook_deploy.images.scan import scan
+from pipcook_deploy.images.scan import scan, scanner
 from pipcook_deploy.images.wheel import wheel_bytes, wheel_name
 from pipcook_deploy.schedule import Listener, watched_step
 from pipcook_deploy.subset import content_digest, write_subset
 
 Result = TypeVar("Result")
 
+MADE_BY = "# Made by pipcook-deploy"
 BUNDLE, DOCKERFILE, SBOM = "bundle", "Dockerfile", "sbom.cdx.json"
 SBOM_IN_IMAGE = f"/usr/share/doc/image/{SBOM}"
 # Written about an image, not into it.
 ABOUT = frozenset({"README.md", "compose.yaml", "prometheus.yml", SBOM, RECORD, f"{RECORD}.sig"})
-LAYERS = {
-    "/image/system/": "interpreter and libraries",
-    "/image/packages/": "packages",
-    "/image/server/": "server",
-    "/image/model/": "model",
-    "/image/documents/": "bill of materials, provenance",
-}
+LAYERS = (
+    "interpreter and libraries",
+    "packages",
+    "server",
+    "model",
+    "bill of materials, provenance",
+)
+ADAPTER = "Lambda Web Adapter"  # between the server and the model
 TRIAL = "pipcook-deploy-trial"
 
 
@@ -64,7 +69,12 @@ class Context:
 
 def is_context(folder: Path) -> bool:
     """Whether a folder is what this target writes, and may be replaced."""
-    return (folder / DOCKERFILE).is_file() and (folder / BUNDLE).is_dir()
+    try:
+        with (folder / DOCKERFILE).open(encoding="utf-8") as file:
+            ours = file.readline().startswith(MADE_BY)
+    except (OSError, UnicodeDecodeError):
+        return False
+    return ours and (folder / "provenance.json").is_file() and (folder / BUNDLE).is_dir()
 
 
 @contextmanager
@@ -73,7 +83,8 @@ def staged(into: Path) -> Iterator[Path]:
 
     Raises `OutputError` if `into` is something else, or nothing can be written.
     """
-    if (into.exists() or into.is_symlink()) and not is_context(into):
+    into = Path(os.path.abspath(into))  # noqa: PTH100 - resolve() would follow a link
+    if not into.name or into.is_symlink() or (into.exists() and not is_context(into)):
         raise OutputError(f"{into}: is there already and is left alone", "choose another --out")
     staging = into.with_name(f".{into.name}.staging-{os.getpid()}")
     try:
@@ -84,7 +95,7 @@ def staged(into: Path) -> Iterator[Path]:
         replace_folder(staging, into)
     except OSError as error:
         raise OutputError(
-            f"{into}: cannot be written: {error.strerror or error}",
+            f"{error.filename or into}: cannot be written: {error.strerror or error}",
             "free some space or choose another --out",
         ) from error
     finally:
@@ -104,8 +115,14 @@ def write_context(bundle: Bundle, plan: Plan, folder: Path) -> Context:
     return Context(folder, part, plan, _content(folder))
 
 
-def make_image(context: Context, wanted: Wanted, engine: Engine, listener: Listener) -> ImageRecord:
-    """Build the image under a name of its own, boot it, and only then give it its names.
+def make_image(
+    context: Context,
+    wanted: Wanted,
+    engine: Engine,
+    listener: Listener,
+    keep: Callable[[ImageRecord], None],
+) -> ImageRecord:
+    """Build the image under a name of its own, boot it, let `keep` write its record, and only then give it its names.
 
     Raises `ImageError` or `BootError`; what had the names before keeps them then, and the new image is removed.
     """
@@ -115,25 +132,60 @@ def make_image(context: Context, wanted: Wanted, engine: Engine, listener: Liste
         image = _step("build image", listener, lambda p: engine.build(build, p))
         (context.path / SBOM).write_bytes(engine.read(image, SBOM_IN_IMAGE))
         booted = _booted(context, wanted, engine, image, listener)
-        found = None
-        if wanted.scan:
-            found = _step("scan image", listener, lambda _: scan(trial, wanted.fail_on))
-        for tag in context.tags:
-            engine.tag(image, tag)
+        record = ImageRecord(
+            id=image.id,
+            tags=context.tags,
+            content=context.content,
+            bundle=content_digest(context.bundle),
+            built_by=engine.describe(),
+            parameters=parameters(context.plan),
+            layers=_layers(image, context.plan),
+            boot=booted,
+            scan=_scanned(wanted, engine, image, listener),
+        )
+        keep(record)
+        _name(engine, image, context.tags)
     finally:
         with suppress(ImageError):  # an engine that has died keeps what it had
             engine.untag(trial)
-    return ImageRecord(
-        id=image.id,
-        tags=context.tags,
-        content=context.content,
-        bundle=content_digest(context.bundle),
-        built_by=engine.describe(),
-        parameters=parameters(context.plan),
-        layers=_layers(image),
-        boot=booted,
-        scan=found,
-    )
+    return record
+
+
+def _name(engine: Engine, image: Image, names: tuple[str, ...]) -> None:
+    """Give the image all names or none."""
+    before = {name: engine.image(name) for name in names}
+    given: list[str] = []
+    try:
+        for name in names:
+            engine.tag(image, name)
+            given.append(name)
+    except BaseException:
+        with suppress(ImageError):
+            for name in given:
+                old = before[name]
+                if old is None:
+                    engine.untag(name)
+                else:
+                    engine.tag(old, name)
+        raise
+
+
+def _scanned(wanted: Wanted, engine: Engine, image: Image, listener: Listener) -> ScanEntry | None:
+    if not wanted.scan:
+        return None
+
+    def look(progress: Progress) -> ScanEntry:
+        with (
+            passing_through(),
+            tempfile.TemporaryDirectory(prefix="pipcook-deploy-scan-") as folder,
+        ):
+            archive = Path(folder, "image.tar")
+            engine.save(image, archive)
+            progress(f"asking {scanner()}", 0, None)
+            return scan(archive, wanted.fail_on)
+
+    scanner()  # said before the image is written
+    return _step("scan image", listener, look)
 
 
 def _booted(
@@ -159,9 +211,9 @@ def _step(name: str, listener: Listener, run: Callable[[Progress], Result]) -> R
     return found
 
 
-def _layers(image: Image) -> tuple[LayerEntry, ...]:
+def _layers(image: Image, plan: Plan) -> tuple[LayerEntry, ...]:
     """In the order of the Dockerfile's COPY instructions; a base that is kept comes first."""
-    names = list(LAYERS.values())
+    names = [*LAYERS[:3], *([ADAPTER] if plan.variant == "lambda" else []), *LAYERS[3:]]
     extra = len(image.layers) - len(names)
     said = [f"base {number + 1}" for number in range(extra)] + names[-len(image.layers) :]
     return tuple(

@@ -55,7 +55,7 @@ class BuildahEngine(StoreEngine):
     def read(self, image: Image, path: str) -> bytes:
         with tempfile.TemporaryDirectory(prefix="pipcook-deploy-read-") as scratch:
             archive = Path(scratch, "image.tar")
-            self._write(image, archive)
+            self.save(image, archive)
             data = file_in(archive, path)
         if data is None:
             raise ImageError(f"{path} is no file of the image")

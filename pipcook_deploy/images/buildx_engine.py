@@ -78,7 +78,7 @@ class BuildxEngine(DockerEngine):
         with tempfile.TemporaryDirectory(prefix="pipcook-deploy-image-") as scratch:
             progress("reading the image", 0, None)
             archive = Path(scratch, "image.tar")
-            self._save(build.tag, archive)
+            self._write(build.tag, archive)
             layers = layers_in(archive)
         return Image(attributes["Id"], layers, attributes["Config"].get("Labels") or {})
 

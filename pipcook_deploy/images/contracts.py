@@ -63,13 +63,16 @@ def oip_binary(server: Server, spec: ModelSpec, inputs: Tensors) -> Tensors:
     """The same with tensors as bytes behind a JSON head, both ways."""
     path, body, headers = binary_request(spec, inputs)
     reply = server.post(path, body, headers)
-    length = int(reply.headers[HEAD_LENGTH])
-    found, at = {}, length
-    for row in json.loads(reply.body[:length])["outputs"]:
+    return binary_answer(spec, reply.body, reply.headers.get(HEAD_LENGTH))
+
+
+def binary_answer(spec: ModelSpec, body: bytes, length: str | None) -> Tensors:
+    """The tensors behind a JSON head of so many bytes. Raises `LookupError`, `TypeError`, `ValueError`, `BootError`."""
+    at = int(length or "")
+    found = {}
+    for row in json.loads(body[:at])["outputs"]:
         size = row["parameters"]["binary_data_size"]
-        found[row["name"]] = _from_bytes(
-            reply.body[at : at + size], spec, row["name"], row["shape"]
-        )
+        found[row["name"]] = _from_bytes(body[at : at + size], spec, row["name"], row["shape"])
         at += size
     return found
 
@@ -112,18 +115,14 @@ def vertex(path: str) -> Contract:
     return Contract("Vertex AI AIP_PREDICT_ROUTE", rows_at(path))
 
 
-def check_label(server: Server, encoded: bytes, scores: Any, labels: tuple[str, ...]) -> None:
-    """Send a file as callers do; the label has to be the one with the best recorded score.
-
-    Raises `BootError`. Scores that tie within a thousandth are either's.
-    """
+def label_of(server: Server, encoded: bytes) -> tuple[int, str]:
+    """Send a file as callers do; the place and the name of the class that comes back. Raises `BootError`."""
     answer = server.post("/predict", encoded, OCTETS).json()
-    item = answer["data"][0]
-    best = np.asarray(scores).ravel()
-    chosen = item["id"]
-    if not 0 <= chosen < len(best) or best[chosen] < best.max() - 1e-3 * max(1.0, abs(best.max())):
-        expected = labels[int(best.argmax())] if labels else int(best.argmax())
-        raise BootError(f"POST /predict answers {item['category']!r} instead of {expected!r}")
+    try:
+        item = answer["data"][0]
+        return int(item["id"]), str(item["category"])
+    except (LookupError, TypeError, ValueError) as error:
+        raise BootError(f"POST /predict: the answer has another form: {error!r}") from error
 
 
 def _infer(spec: ModelSpec) -> str:

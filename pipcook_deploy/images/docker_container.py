@@ -12,7 +12,8 @@ from pipcook_deploy.images.reachable import address
 class DockerContainer(Container):
     """A container of a Docker engine."""
 
-    def __init__(self, container: Any, port: int) -> None:
+    def __init__(self, container: Any, port: int, *, direct: bool) -> None:
+        self._direct = direct
         self._container = container
         self._port = port
         self.name = container.name
@@ -21,7 +22,7 @@ class DockerContainer(Container):
         with talking("the container's address"):
             self._container.reload()
             network = self._container.attrs["NetworkSettings"]
-        found = address(network, self._port)
+        found = address(network, self._port, direct=self._direct)
         if found is None:
             raise has_ended(self.name, self.logs())
         return found

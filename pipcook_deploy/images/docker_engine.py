@@ -3,10 +3,11 @@
 import os
 import re
 import secrets
+import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,6 +28,7 @@ from pipcook_deploy.images.engine import (
 from pipcook_deploy.images.failures import MOST_LINES, failed
 
 STEP = re.compile(r"^Step (\d+)/(\d+) : (.*)")
+CONNECTING = 10
 LONGEST_STEP = 100
 PUSH_HINT = (
     "log in with: docker login REGISTRY, and name a registry that you may push to with --tag"
@@ -43,6 +45,7 @@ class DockerEngine(Engine):
 
     def __init__(self, client: Any) -> None:
         self._client = client
+        self._direct = self._is_direct()
 
     @classmethod
     def connect(cls) -> "DockerEngine":
@@ -59,13 +62,24 @@ class DockerEngine(Engine):
                 "run: pip install 'pipcook-deploy[docker]'",
             ) from None
         try:
-            client = docker.from_env(timeout=int(SECONDS))
+            client = docker.from_env(timeout=CONNECTING)
             client.ping()
         except failures() as error:
-            raise EngineMissingError(
-                f"no Docker engine answers: {said(error)}", START_ENGINE
-            ) from error
+            raise _no_answer(said(error)) from error
+        except ValueError as error:  # DOCKER_HOST is no address
+            raise _no_answer(str(error)) from error
+        client.api.timeout = SECONDS
         return client
+
+    def _is_direct(self) -> bool:
+        """Whether containers' own addresses are of this machine: elsewhere the same address may be another's."""
+        if not sys.platform.startswith("linux") or not self._client.api.base_url.startswith(
+            "http+docker"
+        ):
+            return False
+        with talking("what it is"):
+            options = self._client.info().get("SecurityOptions") or []
+        return not any("rootless" in option for option in options)
 
     def describe(self) -> str:
         with talking("its version"):
@@ -108,10 +122,10 @@ class DockerEngine(Engine):
             self._client.api.remove_image(reference, noprune=True)
 
     def start(self, image: Image, options: RunOptions) -> Container:
-        with talking("the start of a container"):
+        with self._named() as name, talking("the start of a container"):
             container = self._client.containers.create(
                 image.id,
-                name=f"pipcook-deploy-boot-{os.getpid()}-{secrets.token_hex(4)}",
+                name=name,
                 command=list(options.arguments) or None,
                 detach=True,
                 environment=dict(options.environment),
@@ -125,27 +139,33 @@ class DockerEngine(Engine):
                 cap_drop=["ALL"],
                 security_opt=["no-new-privileges"],
             )
-            started = DockerContainer(container, options.port)
-            try:
-                container.start()
-            except BaseException:
-                started.remove()
-                raise
-            return started
+            container.start()
+            return DockerContainer(container, options.port, direct=self._direct)
 
     def read(self, image: Image, path: str) -> bytes:
-        with talking(path):
-            container = self._client.containers.create(image.id)
-            try:
-                stream, _ = container.get_archive(path)
-                data = BytesIO(b"".join(stream))
-            finally:
-                container.remove(force=True, v=True)
+        with self._named() as name, talking(path):
+            container = self._client.containers.create(image.id, name=name)
+            stream, _ = container.get_archive(path)
+            data = BytesIO(b"".join(stream))
+            container.remove(force=True, v=True)
         with tarfile.open(fileobj=data) as archive:
             file = archive.extractfile(archive.getmembers()[0])
             if file is None:
                 raise ImageError(f"{path} of the image is not a file")
             return file.read()
+
+    @contextmanager
+    def _named(self) -> Iterator[str]:
+        """A name for a container; if the block fails, or is interrupted, there is no such container afterwards."""
+        import docker
+
+        name = f"pipcook-deploy-boot-{os.getpid()}-{secrets.token_hex(4)}"
+        try:
+            yield name
+        except BaseException:
+            with suppress(docker.errors.DockerException, OSError):
+                self._client.api.remove_container(name, force=True, v=True)
+            raise
 
     def push(self, reference: str, progress: Progress) -> str:
         repository, _, tag = reference.rpartition(":")
@@ -175,7 +195,7 @@ class DockerEngine(Engine):
         with tempfile.TemporaryDirectory(prefix="pipcook-deploy-image-") as scratch:
             made, settled = Path(scratch, "made.tar"), Path(scratch, "settled.tar")
             progress("reading the image", 0, None)
-            self._save(build.tag, made)
+            self._write(build.tag, made)
             layers = settle(made, settled, build.epoch, build.tag)
             progress("storing it without the time of day", 0, None)
             with settled.open("rb") as file:
@@ -185,7 +205,11 @@ class DockerEngine(Engine):
             self._forget(built)
         return Image(attributes["Id"], layers, attributes["Config"].get("Labels") or {})
 
-    def _save(self, reference: str, path: Path) -> None:
+    def save(self, image: Image, path: Path) -> None:
+        with talking("the copy of an image"):
+            self._write(image.id, path)
+
+    def _write(self, reference: str, path: Path) -> None:
         with path.open("wb") as file:
             for block in self._client.api.get_image(reference, chunk_size=1 << 20):
                 file.write(block)
@@ -196,6 +220,10 @@ class DockerEngine(Engine):
         # It may have another name, or be another build's.
         with suppress(docker.errors.APIError):
             self._client.api.remove_image(built, noprune=True)
+
+
+def _no_answer(reason: str) -> EngineMissingError:
+    return EngineMissingError(f"no Docker engine answers: {reason}", START_ENGINE)
 
 
 def follow(lines: Iterator[Mapping[str, Any]], progress: Progress) -> None:

@@ -1,16 +1,14 @@
 """Docker's Python SDK: what its errors mean."""
 
-import errno
 import json
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pipcook_deploy.errors import ImageError, OutputError
-from pipcook_deploy.images.failures import FULL, TAKEN, failed, taken
+from pipcook_deploy.errors import ImageError
+from pipcook_deploy.images.failures import FULL, TAKEN, failed, passing_through, taken
 
-SECONDS = 120.0  # for any one answer of the engine
+SECONDS = 600.0  # between any two parts of what the engine says: large images take a while to store
 
 
 def said(error: BaseException) -> str:
@@ -33,13 +31,9 @@ def talking(what: str) -> Iterator[None]:
     Raises `OutputError` if it is this machine that has no space left.
     """
     try:
-        yield
+        with passing_through():
+            yield
     except failures() as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise OutputError(
-                f"{tempfile.gettempdir()}: has no space for the image",
-                "free some space there, or set TMPDIR",
-            ) from error
         reason = said(error)
         if FULL.search(reason):
             raise failed(reason, []) from error
@@ -57,6 +51,7 @@ def failures() -> tuple[type[BaseException], ...]:
 
     return (
         docker.errors.DockerException,
+        docker.credentials.errors.StoreError,  # a helper that the configuration names and that is not there
         requests.exceptions.RequestException,
         urllib3.exceptions.HTTPError,
         json.JSONDecodeError,

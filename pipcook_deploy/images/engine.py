@@ -146,6 +146,10 @@ class Engine(ABC):
         """A file of the image. Raises `ImageError` if it has none."""
 
     @abstractmethod
+    def save(self, image: Image, path: Path) -> None:
+        """Write the image into a file, as `docker save` does. Raises `ImageError`, `OutputError`."""
+
+    @abstractmethod
     def push(self, reference: str, progress: Progress) -> str:
         """Upload an image under one of its names; its digest, "sha256:...".
 

@@ -1,9 +1,12 @@
 """What engines say when something fails, and what it means to who asked for the image."""
 
+import errno
 import re
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from pipcook_deploy.errors import ImageError
+from pipcook_deploy.errors import ImageError, OutputError
 
 MOST_LINES = 20  # of a builder's output
 MOST_LOG = 2000  # characters of a container's log
@@ -24,6 +27,20 @@ def reason_in(lines: Sequence[str], otherwise: str) -> str:
     """The line in which a program says why it failed: the last one that begins with "Error:"."""
     found = (REASON.sub("", line, 1) for line in reversed(lines) if REASON.match(line))
     return next(found, otherwise).strip()
+
+
+@contextmanager
+def passing_through() -> Iterator[None]:
+    """Images pass through this machine's folder for temporary files: raises `OutputError` if that is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise OutputError(
+            f"{tempfile.gettempdir()}: has no space for the image",
+            "free some space there, or set TMPDIR",
+        ) from error
 
 
 def taken(reason: str) -> ImageError:

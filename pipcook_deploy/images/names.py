@@ -32,7 +32,9 @@ def tags(wanted: str, name: str, version: str, content: str) -> tuple[str, str]:
 def repository_of(name: str) -> str:
     """A model's name as a repository's: "Ankle boots!" is ankle-boots."""
     words = re.findall(r"[a-z0-9]+", name.lower())
-    return "-".join(words)[:LONGEST_WORD].strip("-") or "model"
+    text = "-".join(words)[:LONGEST_WORD].strip("-")
+    # 64 hexadecimal digits would be the id of an image.
+    return f"model-{text}" if re.fullmatch("[0-9a-f]{64}", text) else text or "model"
 
 
 def tag_of(version: str) -> str:
@@ -56,6 +58,14 @@ def _split(wanted: str) -> tuple[str, str]:
             "a tag has 1 to 128 letters, digits, dots, dashes and underscores",
         )
     return repository, tag
+
+
+def package_url(reference: str) -> tuple[str, dict[str, str]]:
+    """An image as a package URL without its digest, and that."""
+    name, _, digest = reference.partition("@sha256:")
+    repository, tag = _split(name)
+    url = f"pkg:docker/{repository.replace(':', '%3A')}"
+    return (f"{url}@{tag}" if tag else url), ({"sha256": digest} if digest else {})
 
 
 def is_reference(text: str) -> bool:

@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,6 +17,8 @@ from pipcook_deploy.run import Ended, outcome
 
 OLDEST = 4  # the major version that has all that is used here
 NO_HEALTH_CHECK = 125
+# Networks of containers without root are not of this machine.
+ROOT = sys.platform.startswith("linux") and os.geteuid() == 0
 
 
 class PodmanEngine(StoreEngine):
@@ -79,7 +82,7 @@ class PodmanContainer(Container):
         self.name = name
 
     def address(self) -> tuple[str, int, bool]:
-        found = address(self._state("NetworkSettings"), self._port)
+        found = address(self._state("NetworkSettings"), self._port, direct=ROOT)
         if found is None:
             raise has_ended(self.name, self.logs())
         return found

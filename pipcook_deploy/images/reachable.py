@@ -7,14 +7,14 @@ from typing import Any
 SECONDS = 0.5
 
 
-def address(network: Mapping[str, Any], port: int) -> tuple[str, int, bool] | None:
+def address(network: Mapping[str, Any], port: int, *, direct: bool) -> tuple[str, int, bool] | None:
     """Host, port and whether a proxy stands between, of what an engine says of a container's network.
 
-    None if it has none. Its own address is taken where it can be: it goes past the engine's proxy, which accepts
-    connections that the server has not. That is so only on Linux hosts.
+    None if it has none. Its own address is taken if it is `direct`, that is, of this machine: it goes past the
+    engine's proxy, which accepts connections that the server has not.
     """
     for one in (network.get("Networks") or {}).values():
-        if one.get("IPAddress") and reachable(one["IPAddress"], port):
+        if direct and one.get("IPAddress") and reachable(one["IPAddress"], port):
             return one["IPAddress"], port, False
     published = (network.get("Ports") or {}).get(f"{port}/tcp")
     return ("127.0.0.1", int(published[0]["HostPort"]), True) if published else None

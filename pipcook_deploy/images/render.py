@@ -15,10 +15,11 @@ from pipcook_deploy.errors import UsageError
 from pipcook_deploy.images.engine import UNPRIVILEGED
 from pipcook_deploy.images.labels import labels
 from pipcook_deploy.images.locks import requirements
-from pipcook_deploy.images.names import tags
+from pipcook_deploy.images.names import package_url, tags
 from pipcook_deploy.images.provenance import provenance
 from pipcook_deploy.images.quoting import dockerfile_pairs, one_line, yaml_quoted
 from pipcook_deploy.images.wheel import wheel_bytes, wheel_name
+from pipcook_deploy.model_card import plain
 from pipcook_deploy.spec import ModelSpec
 
 EPOCH = 315_532_800  # 1980-01-01: the first time that zip files can hold
@@ -103,6 +104,7 @@ def _values(bundle: Bundle, content: str, plan: Plan) -> dict[str, str]:
     said = labels(bundle, engine=plan.engine, content=content, base=plan.base, epoch=plan.epoch)
     return {
         "comment": one_line(f"{spec.name} {spec.version}: a prediction server"),
+        "title": plain(f"{spec.name} {spec.version}"),
         "version": __version__,
         "base": plan.base,
         "epoch": str(plan.epoch),
@@ -158,10 +160,8 @@ def _lock(bundle: Bundle, plan: Plan) -> str:
 
 
 def _provenance(bundle: Bundle, content: str, locked: str, plan: Plan) -> str:
-    base, _, digest = plan.base.partition("@sha256:")
-    name, _, tag = base.rpartition(":")
     materials: list[tuple[str, Mapping[str, str]]] = [
-        (f"pkg:docker/{name or tag}@{tag}", {"sha256": digest} if digest else {}),
+        package_url(plan.base),
         ("requirements.txt", {"sha256": hashlib.sha256(locked.encode()).hexdigest()}),
         (wheel_name(), {"sha256": hashlib.sha256(wheel_bytes()).hexdigest()}),
         (bundle.manifest.source.name, {"sha256": bundle.manifest.source.sha256}),

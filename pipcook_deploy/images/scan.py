@@ -5,6 +5,8 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pipcook_deploy.errors import ImageError, MissingDependencyError
@@ -12,26 +14,88 @@ from pipcook_deploy.images.record import ScanEntry
 from pipcook_deploy.run import run
 
 SECONDS = 1800.0
+MOST_NAMED = 5  # findings in an error
 START = re.compile(r"^\{", re.MULTILINE)
 SEVERITIES = ("unknown", "negligible", "low", "medium", "high", "critical")
 
 
-def _trivy(report: Any) -> list[str]:
+@dataclass(frozen=True)
+class Finding:
+    """A known vulnerability, and the package that has it."""
+
+    id: str
+    severity: str
+    package: str
+
+
+def _trivy(report: Any) -> list[Finding]:
+    if "SchemaVersion" not in report:
+        raise ValueError("it is not trivy's")
     rows = [
-        row for result in report.get("Results") or [] for row in result.get("Vulnerabilities") or []
+        row for part in report.get("Results") or [] for row in part.get("Vulnerabilities") or []
     ]
-    return [row["Severity"] for row in rows]
+    return [Finding(r["VulnerabilityID"], r["Severity"].lower(), r["PkgName"]) for r in rows]
 
 
-def _grype(report: Any) -> list[str]:
-    return [row["vulnerability"]["severity"] for row in report.get("matches") or []]
+def _grype(report: Any) -> list[Finding]:
+    rows = [(row["vulnerability"], row["artifact"]) for row in report["matches"]]
+    return [
+        Finding(known["id"], str(known.get("severity") or "unknown").lower(), one["name"])
+        for known, one in rows
+    ]
 
 
-# How each is asked about an image, and where its answer has the severities.
-SCANNERS: dict[str, tuple[tuple[str, ...], Callable[[Any], list[str]]]] = {
-    "trivy": (("image", "--quiet", "--format", "json"), _trivy),
-    "grype": (("--quiet", "--output", "json"), _grype),
+# How each is asked about an image that is a file, and what its answer says.
+SCANNERS: dict[str, tuple[tuple[str, ...], Callable[[Any], list[Finding]]]] = {
+    "trivy": (("image", "--quiet", "--format", "json", "--input", "{archive}"), _trivy),
+    "grype": (("docker-archive:{archive}", "--quiet", "--output", "json"), _grype),
 }
+
+
+def scan(archive: Path, fail_on: str | None) -> ScanEntry:
+    """Count what the first scanner on this machine finds in an image (`docker save`), by severity.
+
+    Raises `MissingDependencyError` if none is installed, `ImageError` if it fails, or finds something that is at least
+    as severe as `fail_on`.
+    """
+    name = scanner()
+    arguments, read = SCANNERS[name]
+    command = [name, *(argument.format(archive=archive) for argument in arguments)]
+    output = run(command, timeout=SECONDS, failure=ImageError, apart=True)
+    try:
+        found = read(_report(output))
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ImageError(f"{name}: its report cannot be read: {error!r}") from error
+    _judge(name, found, fail_on)
+    counts = Counter(finding.severity for finding in found)
+    return ScanEntry(scanner=name, findings=dict(sorted(counts.items())))
+
+
+def scanner() -> str:
+    """The one that is installed. Raises `MissingDependencyError`."""
+    for name in SCANNERS:
+        if shutil.which(name):
+            return name
+    raise MissingDependencyError(
+        f"no scanner is installed ({' or '.join(SCANNERS)})", "install one, or leave --scan out"
+    )
+
+
+def _judge(name: str, found: list[Finding], fail_on: str | None) -> None:
+    if fail_on is None:
+        return
+    severe = SEVERITIES[SEVERITIES.index(fail_on) :]
+    # A word that is not known may be the worst there is.
+    bad = [one for one in found if one.severity in severe or one.severity not in SEVERITIES]
+    if bad:
+        order = [*reversed(SEVERITIES)]
+        bad.sort(key=lambda one: order.index(one.severity) if one.severity in order else -1)
+        said = ", ".join(f"{one.id} ({one.severity}, {one.package})" for one in bad[:MOST_NAMED])
+        more = f" and {len(bad) - MOST_NAMED} more" if len(bad) > MOST_NAMED else ""
+        raise ImageError(
+            f"{name} finds what is {fail_on} or worse in the image: {said}{more}",
+            "update what has it, or allow more: --set docker.fail_on",
+        )
 
 
 def _report(output: str) -> Any:
@@ -40,30 +104,3 @@ def _report(output: str) -> Any:
     if start is None:
         raise ValueError("there is none")
     return json.JSONDecoder().raw_decode(output, start.start())[0]
-
-
-def scan(reference: str, fail_on: str | None) -> ScanEntry:
-    """Count what the first scanner on this machine finds, by severity.
-
-    Raises `MissingDependencyError` if none is installed, `ImageError` if it fails, or finds something that is at least
-    as severe as `fail_on`.
-    """
-    name = next((name for name in SCANNERS if shutil.which(name)), None)
-    if name is None:
-        raise MissingDependencyError(
-            f"no scanner is installed ({' or '.join(SCANNERS)})", "install one, or leave --scan out"
-        )
-    arguments, read = SCANNERS[name]
-    output = run([name, *arguments, reference], timeout=SECONDS, failure=ImageError)
-    try:
-        found = Counter(severity.lower() for severity in read(_report(output)))
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ImageError(f"{name}: its report cannot be read: {error!r}") from error
-    entry = ScanEntry(scanner=name, findings=dict(sorted(found.items())))
-    if fail_on is not None:
-        severe = SEVERITIES[SEVERITIES.index(fail_on) :]
-        bad = {level: found[level] for level in severe if found[level]}
-        if bad:
-            said = ", ".join(f"{count} {level}" for level, count in bad.items())
-            raise ImageError(f"{name} finds {said} in the image", f"see: {name} {reference}")
-    return entry

@@ -17,6 +17,9 @@ from pipcook_deploy.run import run
 
 SECONDS = 300.0
 SIGNATURE = ".sig"
+SIGNING_CONFIG = (
+    "--signing-config"  # what tells the newer ones apart: builds of distributions tell no version
+)
 PASSWORD = "COSIGN_PASSWORD"  # noqa: S105 - its name
 
 
@@ -35,6 +38,13 @@ class Signer:
         if program is None:
             raise MissingDependencyError(
                 "signing needs cosign", "install it, or leave --sign-key out"
+            )
+        if SIGNING_CONFIG in run(
+            [program, "sign-blob", "--help"], timeout=SECONDS, failure=ImageError
+        ):
+            raise MissingDependencyError(
+                f"{program} is too new: signing is tried with cosign 2.0 to 2.5",
+                "newer ones leave the public log out in another way: install 2.5, or leave --sign-key out",
             )
         if not key.is_file():
             raise UsageError(

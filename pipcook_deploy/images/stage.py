@@ -1,6 +1,7 @@
 """The whole way of a bundle into an image, as far as it is asked for and an engine answers."""
 
 import shutil
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,10 @@ from pipcook_deploy.images.build import (
 )
 from pipcook_deploy.images.choose import connect
 from pipcook_deploy.images.engine import Engine
-from pipcook_deploy.images.push import check_booted, push_image
+from pipcook_deploy.images.push import check_booted, is_of, push_image
 from pipcook_deploy.images.record import RECORD, ImageRecord
 from pipcook_deploy.images.render import Plan
-from pipcook_deploy.images.sign import Signer
+from pipcook_deploy.images.sign import SIGNATURE, Signer
 from pipcook_deploy.schedule import Listener
 
 
@@ -62,16 +63,38 @@ def package(bundle: Bundle, into: Path, request: Request, listener: Listener) ->
             context = write_context(bundle, request.plan, folder)
             if request.build is False:
                 # Before anything is replaced: what is refused here leaves the older package as it is.
-                check_booted(ImageRecord.load(into / RECORD), context.content, engine)
+                _check_signed(into, signer)
+                check_booted(ImageRecord.load(into / RECORD), context, engine)
                 _keep_record(into, context)
+                record = ImageRecord.load(folder / RECORD)
             else:
-                record = make_image(context, request.wanted, engine, listener)
-                (folder / RECORD).write_text(record.dump(), encoding="utf-8")
-                if signer:
-                    signer.sign_file(folder / RECORD)
+                keep = _keeper(folder, signer)
+                record = make_image(context, request.wanted, engine, listener, keep)
         if request.push:
-            record = _pushed(into, context, engine, signer, listener)
+            keep = _keeper(into, signer)
+            record = push_image(record, context, engine, signer, listener, keep)
         return Made(record, None)
+
+
+def _keeper(folder: Path, signer: Signer | None) -> Callable[[ImageRecord], None]:
+    """Writes records into a folder, and signs them."""
+
+    def keep(record: ImageRecord) -> None:
+        write_atomically(folder / RECORD, record.dump())
+        if signer:
+            signer.sign_file(folder / RECORD)
+
+    return keep
+
+
+def _check_signed(into: Path, signer: Signer | None) -> None:
+    """Raises `ImageError` if the record is not what was signed, or was signed and would now be pushed unsigned."""
+    if signer:
+        signer.check_file(into / RECORD)
+    elif (into / f"{RECORD}{SIGNATURE}").exists():
+        raise ImageError(
+            f"{into / RECORD}: is signed", "push it with --sign-key, or build it again without"
+        )
 
 
 def _engine(request: Request) -> tuple[Engine | None, str | None]:
@@ -87,25 +110,12 @@ def _engine(request: Request) -> tuple[Engine | None, str | None]:
 
 
 def _keep_record(into: Path, context: Context) -> None:
-    """What is known of an image of the same content stays beside the context that is written again."""
+    """What is known of the same image stays beside the context that is written again."""
     try:
         record = ImageRecord.load(into / RECORD)
     except ImageError:
         return
-    if record.content == context.content:
-        for name in (RECORD, f"{RECORD}.sig", SBOM):
+    if is_of(record, context):
+        for name in (RECORD, f"{RECORD}{SIGNATURE}", SBOM):
             if (into / name).is_file():
                 shutil.copyfile(into / name, context.path / name)
-
-
-def _pushed(
-    into: Path, context: Context, engine: Engine, signer: Signer | None, listener: Listener
-) -> ImageRecord:
-    record = ImageRecord.load(into / RECORD)
-    if signer:
-        signer.check_file(into / RECORD)
-    pushed = push_image(record, context.content, engine, signer, listener)
-    write_atomically(into / RECORD, pushed.dump())
-    if signer:
-        signer.sign_file(into / RECORD)
-    return pushed

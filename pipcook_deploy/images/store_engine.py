@@ -13,7 +13,7 @@ from typing import ClassVar, Self
 from pipcook_deploy.errors import EngineMissingError, ImageError
 from pipcook_deploy.images.archive import settle
 from pipcook_deploy.images.engine import Build, Engine, Image, Progress
-from pipcook_deploy.images.failures import failed, reason_in
+from pipcook_deploy.images.failures import failed, passing_through, reason_in
 from pipcook_deploy.run import Ended, follow, outcome, run
 
 STEP = re.compile(r"^(?:\[(\d+)/(\d+)\] )?STEP (\d+)/(\d+): (.*)")
@@ -122,10 +122,13 @@ class StoreEngine(Engine):
 
     def _settled(self, name: str, build: Build, progress: Progress) -> Image:
         """The image as if it had been made at the epoch, by no one."""
-        with tempfile.TemporaryDirectory(prefix="pipcook-deploy-image-") as scratch:
+        with (
+            passing_through(),
+            tempfile.TemporaryDirectory(prefix="pipcook-deploy-image-") as scratch,
+        ):
             made, settled = Path(scratch, "made.tar"), Path(scratch, "settled.tar")
             progress("reading the image", 0, None)
-            self._write(self._found(name), made)
+            self.save(self._found(name), made)
             layers = settle(made, settled, build.epoch, qualified(build.tag))
             made.unlink()
             progress("storing it without the time of day", 0, None)
@@ -139,8 +142,7 @@ class StoreEngine(Engine):
             raise ImageError(f"{self.program} has no {reference} any more", "build it again")
         return found
 
-    def _write(self, image: Image, path: Path) -> None:
-        """The image as a file, as `docker save` writes it."""
+    def save(self, image: Image, path: Path) -> None:
         name = image.id.removeprefix("sha256:")
         self._ask("push", "--quiet", name, f"docker-archive:{path}", seconds=COPY_SECONDS)
 

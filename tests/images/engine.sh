@@ -248,6 +248,7 @@ start() {
   net=$(<"$RUN/network")
   rm -rf "$STATE/config"
   mkdir -p "$STATE/config/cli-plugins"
+  printf '{}\n' >"$STATE/config/config.json" # podman insists on it
   ln -s "$NEW"/libexec/docker/cli-plugins/* "$STATE/config/cli-plugins/"
 
   mtu=$(ip -4 -o route show default | sed -nE '1s/.* dev ([^ ]+).*/\1/p')

@@ -6,8 +6,10 @@ import pytest
 from pipcook_deploy.bundle import Bundle
 from pipcook_deploy.errors import BootError
 from pipcook_deploy.images import boot as boot_module
-from pipcook_deploy.images.boot import Golden, boot
+from pipcook_deploy.images import starts as starts_module
+from pipcook_deploy.images.boot import boot
 from pipcook_deploy.images.engine import RunOptions
+from pipcook_deploy.images.golden import Golden
 from tests.images.process_engine import IMAGE, ProcessEngine
 from tests.server import scale_bundles
 
@@ -98,7 +100,7 @@ def test_a_server_that_refuses_its_bundle(tmp_path):
 
 def test_a_server_that_never_is_ready(bundle, monkeypatch):
     monkeypatch.setattr(boot_module, "READY_SECONDS", 0.5)
-    monkeypatch.setattr(boot_module, "READY", ("/ping", "/no-such-path"))
+    monkeypatch.setattr(starts_module, "READY", ("/ping", "/no-such-path"))
     with pytest.raises(BootError, match=r"was not ready after 0 s: GET /no-such-path answers 404"):
         booted(bundle)
 

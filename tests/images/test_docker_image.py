@@ -369,5 +369,7 @@ def test_the_lambda_variant_has_the_adapter(docker_client, engine, folder, shipp
     image = engine.image(made.image.tags[0])
     assert engine.read(image, "/opt/extensions/lambda-adapter") == b"stands in for the adapter"
     assert len(made.image.boot.starts) == 5
+    names = [layer.what for layer in made.image.layers]
+    assert names[3:5] == ["Lambda Web Adapter", "model"] and names[0] == "interpreter and libraries"
     docker_client.images.remove(name)
     assert np.isfinite(made.image.boot.seconds_to_first_answer)

@@ -7,6 +7,7 @@ import socket
 import subprocess
 
 import pytest
+from docker.credentials.errors import StoreError
 
 from pipcook_deploy.bundle import Bundle
 from pipcook_deploy.cli import main
@@ -98,6 +99,20 @@ def test_a_full_disk_here(bundle, tmp_path, monkeypatch):
         assert list(place.iterdir()) == []
     finally:
         subprocess.run(["umount", place], check=True)
+
+
+def test_an_address_that_is_none(monkeypatch):
+    monkeypatch.setenv("DOCKER_HOST", "tcp://host:abc")
+    with pytest.raises(EngineMissingError, match="no Docker engine answers"):
+        DockerEngine.connect()
+
+
+def test_a_credential_helper_that_is_not_there():
+    with (
+        pytest.raises(ImageError, match=r"Docker did not do the push: .*docker-credential-none"),
+        talking("the push"),
+    ):
+        raise StoreError("docker-credential-none not installed or not available in PATH")
 
 
 def test_a_full_disk_where_images_pass_through():

@@ -101,10 +101,33 @@ def test_what_is_no_key_is_refused(keys, password, tmp_path):
 # With a stand-in: what it is told, and what nobody is told.
 
 
+# What differs in `cosign sign-blob --help`: of Debian's 2.5, and of an upstream one that is newer.
+HELP = """Sign the supplied blob, outputting the base64-encoded signature to stdout
+
+Flags:
+    --key='':
+	path to the private key file, KMS URI or Kubernetes Secret
+
+    --tlog-upload=true:
+	whether or not to upload to the tlog
+"""
+NEWER_HELP = """Sign the supplied blob, outputting the base64-encoded signature to stdout
+
+Usage:
+  cosign sign-blob [flags]
+
+Flags:
+      --key string              path to the private key file, KMS URI or Kubernetes Secret
+      --signing-config string   path to a signing config file. Must provide --bundle
+"""
+ASKED = ["sign-blob", "--help"]
+
+
 @pytest.fixture
 def stand_in(tmp_path, monkeypatch):
-    """A cosign that notes its arguments and its password; returns the notes."""
-    notes = tmp_path / "notes"
+    """A cosign that notes its arguments and its password; returns the notes. It reads its help from a file."""
+    notes, manual = tmp_path / "notes", tmp_path / "help"
+    manual.write_text(HELP)
     program = tmp_path / "bin" / "cosign"
     program.parent.mkdir()
     program.write_text(
@@ -112,6 +135,8 @@ def stand_in(tmp_path, monkeypatch):
         f"with open({str(notes)!r}, 'a') as stream:\n"
         f"    stream.write(json.dumps([sys.argv[1:], os.environ.get({PASSWORD!r})]) + '\\n')\n"
         "sys.stderr.write('WARNING: a new version\\n'); sys.stderr.flush()\n"
+        "if '--help' in sys.argv:\n"
+        f"    sys.exit(print(open({str(manual)!r}).read()))\n"
         "if sys.argv[1] == 'public-key':\n"
         "    print('-----BEGIN PUBLIC KEY-----\\nabc\\n-----END PUBLIC KEY-----')\n"
         "if 'bad' in sys.argv[-1]:\n"
@@ -147,9 +172,13 @@ def test_nothing_is_sent_to_a_public_log(stand_in, password, tmp_path, record):
     signer = Signer.of(tmp_path / "cosign.key")
     signer.sign_file(record)
     signer.sign_image("registry.example:5000/shop/shoes:1", "sha256:abcd")
-    for arguments, _ in stand_in():
-        if arguments[0].startswith("sign"):
-            assert "--tlog-upload=false" in arguments
+    signing = [
+        arguments
+        for arguments, _ in stand_in()
+        if arguments[0].startswith("sign") and arguments != ASKED
+    ]
+    assert [arguments[0] for arguments in signing] == ["sign-blob", "sign"]
+    assert all("--tlog-upload=false" in arguments for arguments in signing)
 
 
 def test_an_image_is_signed_by_its_digest_and_checked_with_the_public_key(
@@ -158,7 +187,8 @@ def test_an_image_is_signed_by_its_digest_and_checked_with_the_public_key(
     signer = Signer.of(tmp_path / "cosign.key")
     assert signer.public.startswith("-----BEGIN PUBLIC KEY-----\nabc")
     signer.sign_image("registry.example:5000/shop/shoes:1", "sha256:abcd")
-    _, (sign, _), (verify, _) = stand_in()
+    (asked, _), (public_key, _), (sign, _), (verify, _) = stand_in()
+    assert (asked, public_key[0]) == (ASKED, "public-key")
     place = "registry.example:5000/shop/shoes@sha256:abcd"
     assert (sign[0], sign[-1]) == ("sign", place)
     assert sign[sign.index("--key") + 1] == str(tmp_path / "cosign.key")
@@ -181,6 +211,22 @@ def test_a_key_that_is_not_there_is_said_so(stand_in, password, tmp_path):
     with pytest.raises(UsageError, match="there is no such file") as raised:
         Signer.of(tmp_path / "none.key")
     assert "cosign generate-key-pair" in raised.value.hint
+
+
+@pytest.mark.parametrize("key", ["cosign.key", "none.key"])
+def test_a_cosign_that_is_too_new_is_refused_before_the_key_is_looked_at(
+    stand_in, tmp_path, monkeypatch, key
+):
+    (tmp_path / "help").write_text(NEWER_HELP)
+    # Neither a key that is not there nor a password that is missing is what is wrong first.
+    monkeypatch.delenv(PASSWORD, raising=False)
+    with pytest.raises(MissingDependencyError, match="too new") as raised:
+        Signer.of(tmp_path / key)
+    assert raised.value.exit_code == 6
+    assert str(tmp_path / "bin" / "cosign") in raised.value.message
+    assert "2.5" in raised.value.hint
+    assert "--sign-key" in raised.value.hint
+    assert [arguments for arguments, _ in stand_in()] == [ASKED]
 
 
 def test_without_cosign_nothing_is_signed(tmp_path, monkeypatch, password):

@@ -1,7 +1,9 @@
 """The whole way into an image, with an engine whose containers are processes: what is left when something fails."""
 
 import json
+import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,7 @@ from pipcook_deploy.errors import (
     BundleError,
     EngineMissingError,
     ImageError,
+    MissingDependencyError,
     OutputError,
     UsageError,
 )
@@ -41,8 +44,8 @@ def engine(monkeypatch):
 @pytest.fixture
 def quick(monkeypatch):
     """Without the starts of the platforms, which take a second each: test_boot.py has them."""
-    starts = boot._starts
-    monkeypatch.setattr(boot, "_starts", lambda options: starts(options)[:1])
+    starts = boot.starts
+    monkeypatch.setattr(boot, "starts", lambda options: starts(options)[:1])
 
 
 def package(bundle, out, **options):
@@ -150,7 +153,7 @@ def test_another_image_under_the_name_is_not_pushed(made, engine, quick, tmp_pat
 def test_a_changed_bundle_is_not_pushed_as_what_was_booted(made, engine, quick, tmp_path):
     package(made, tmp_path / "p")
     other = scale_bundles.write(tmp_path / "other", 4)
-    with pytest.raises(ImageError, match="was built of something else"):
+    with pytest.raises(ImageError, match="was built of another bundle, or with other options"):
         package(other, tmp_path / "p", push=True, build=False)
     assert not engine.pushed
     # The older package is as it was, and can still be pushed.
@@ -252,3 +255,138 @@ def test_what_a_killed_run_left_is_removed(made, engine, tmp_path):
     (left / "Dockerfile").write_text("FROM scratch\n")
     package(made, tmp_path / "p", build=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["p"]
+
+
+# ---- what is the user's
+
+
+def test_a_folder_with_a_dockerfile_and_a_bundle_is_not_ours_for_that(made, engine, tmp_path):
+    mine = tmp_path / "mine"
+    (mine / "bundle").mkdir(parents=True)
+    (mine / "Dockerfile").write_text("FROM scratch\n")
+    (mine / "thesis").write_text("years of work")
+    with pytest.raises(OutputError, match="is there already and is left alone"):
+        package(made, mine, build=False)
+    assert (mine / "thesis").exists()
+
+
+def test_a_link_is_left_alone_and_a_dot_is_a_folder(made, engine, tmp_path, monkeypatch):
+    package(made, tmp_path / "p", build=False)
+    (tmp_path / "link").symlink_to("p")
+    with pytest.raises(OutputError, match="is left alone"):
+        package(made, tmp_path / "link", build=False)
+    monkeypatch.chdir(tmp_path / "p")
+    package(made, Path(), build=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "p"]
+
+
+@pytest.mark.parametrize("change", [{"tag": "shop/new:2"}, {"memory": 64}, {"port": 8081}])
+def test_other_options_are_not_what_was_booted(made, engine, quick, tmp_path, change):
+    package(made, tmp_path / "p")
+    with pytest.raises(ImageError, match="or with other options, than are given now"):
+        package(made, tmp_path / "p", push=True, build=False, **change)
+    assert not engine.pushed
+    package(made, tmp_path / "p", build=False, **change)
+    assert not (tmp_path / "p" / "image.json").exists()
+
+
+# ---- what happens between a boot test and its names
+
+
+def test_no_name_is_given_if_the_record_cannot_be_kept(made, engine, quick, tmp_path, monkeypatch):
+    def full(path, text):
+        raise OutputError(f"{path}: cannot be written: No space left on device")
+
+    before = engine.names[NAME] = Image("sha256:" + "9" * 64, (), {})
+    monkeypatch.setattr("pipcook_deploy.images.stage.write_atomically", full)
+    with pytest.raises(OutputError):
+        package(made, tmp_path / "p")
+    assert engine.names == {NAME: before} and not (tmp_path / "p").exists()
+
+
+def test_all_names_or_none(made, engine, quick, tmp_path, monkeypatch):
+    before = engine.names[NAME] = Image("sha256:" + "9" * 64, (), {})
+    tag = ProcessEngine.tag
+
+    def second_fails(self, image, reference):
+        if reference != NAME:
+            raise ImageError("the engine is gone")
+        tag(self, image, reference)
+
+    monkeypatch.setattr(ProcessEngine, "tag", second_fails)
+    with pytest.raises(ImageError, match="the engine is gone"):
+        package(made, tmp_path / "p")
+    assert engine.names == {NAME: before}
+
+
+def test_what_was_pushed_before_a_push_failed_is_recorded(
+    made, engine, quick, tmp_path, monkeypatch
+):
+    push = ProcessEngine.push
+
+    def second_fails(self, reference, progress):
+        if self.pushed:
+            raise ImageError("the registry is gone")
+        return push(self, reference, progress)
+
+    monkeypatch.setattr(ProcessEngine, "push", second_fails)
+    with pytest.raises(ImageError, match="the registry is gone"):
+        package(made, tmp_path / "p", push=True)
+    record = ImageRecord.load(tmp_path / "p" / "image.json")
+    assert [entry.reference for entry in record.pushes] == [NAME]
+    monkeypatch.setattr(ProcessEngine, "push", push)
+    found = package(made, tmp_path / "p", push=True, build=False)
+    assert {entry.reference for entry in found.image.pushes} == set(found.image.tags)
+
+
+def test_a_signed_record_is_not_pushed_unsigned(made, engine, quick, tmp_path):
+    package(made, tmp_path / "p")
+    (tmp_path / "p" / "image.json.sig").write_text("a signature")
+    with pytest.raises(ImageError, match="is signed") as raised:
+        package(made, tmp_path / "p", push=True, build=False)
+    assert "--sign-key" in raised.value.hint and not engine.pushed
+
+
+# ---- scanning
+
+REPORT = {
+    "SchemaVersion": 2,
+    "Results": [
+        {"Vulnerabilities": [{"VulnerabilityID": "CVE-1", "Severity": "HIGH", "PkgName": "x"}]}
+    ],
+}
+
+
+@pytest.fixture
+def trivy(tmp_path, monkeypatch):
+    program = tmp_path / "bin" / "trivy"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\ntest -s \"$6\" && cat <<'END'\n{json.dumps(REPORT)}\nEND\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+
+
+def test_findings_are_counted(made, engine, quick, trivy, tmp_path):
+    found = package(made, tmp_path / "p", scan=True)
+    assert found.image.scan.findings == {"high": 1} and found.image.scan.scanner == "trivy"
+    package(made, tmp_path / "p", scan=True, fail_on="critical")
+
+
+def test_an_image_with_findings_gets_no_name(made, engine, quick, trivy, tmp_path):
+    with pytest.raises(ImageError, match=r"CVE-1 \(high, x\)"):
+        package(made, tmp_path / "p", scan=True, fail_on="high")
+    assert not engine.names and not (tmp_path / "p").exists()
+
+
+def test_a_scan_that_cannot_be_is_said(made, engine, quick, tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(MissingDependencyError, match="no scanner is installed"):
+        package(made, tmp_path / "p", scan=True)
+    assert not engine.names
+    for options in (
+        {"fail_on": "low"},
+        {"scan": True, "build": False},
+        {"sign_key": "k", "build": False},
+    ):
+        with pytest.raises(UsageError):
+            package(made, tmp_path / "p", **options)

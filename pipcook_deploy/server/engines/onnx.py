@@ -9,6 +9,11 @@ from pipcook_deploy.errors import MissingDependencyError, ServerError
 from pipcook_deploy.runtime import Tensors
 from pipcook_deploy.server.errors import InferenceError
 
+NO_CUDA = (
+    "run: pip install 'onnxruntime-gpu[cuda,cudnn]', on a machine with a GPU of NVIDIA's, "
+    "or serve by --engine onnxruntime"
+)
+
 
 class OnnxEngine:
     """ONNX Runtime on the CPU."""
@@ -50,6 +55,7 @@ class OnnxEngine:
             )
         except (*failures, state.NotImplemented) as error:
             raise ServerError(f"{artifact.file}: ONNX Runtime cannot load it: {error}") from error
+        self._check_provider(self._session.get_providers())
         self._check_names(artifact)
         # Without the wrapper's own checks of names, which cost a tiny model a tenth of its time.
         self._run = getattr(self._session, "_sess", self._session).run
@@ -74,6 +80,12 @@ class OnnxEngine:
     def _check_providers(self, onnxruntime: Any) -> None:
         """Raises `ServerError` where the first provider is not to be had: ONNX Runtime would take the next."""
 
+    def _check_provider(self, used: list[str]) -> None:
+        if used[0] != self.providers[0]:
+            raise ServerError(
+                f"ONNX Runtime does not run on {self.providers[0]} here, but on {used[0]}", NO_CUDA
+            )
+
     def _check_names(self, artifact: Artifact) -> None:
         has = {tensor.name for tensor in self._tensors()}
         for binding in (*artifact.inputs, *artifact.outputs):
@@ -92,11 +104,7 @@ class OnnxCudaEngine(OnnxEngine):
 
     def _check_providers(self, onnxruntime: Any) -> None:
         if self.providers[0] not in onnxruntime.get_available_providers():
-            raise ServerError(
-                "ONNX Runtime finds no CUDA here",
-                "run: pip install 'onnxruntime-gpu[cuda,cudnn]', on a machine with a GPU of NVIDIA's, "
-                "or serve by --engine onnxruntime",
-            )
+            raise ServerError("ONNX Runtime finds no CUDA here", NO_CUDA)
         # CUDA's libraries, where they were installed as packages.
         onnxruntime.preload_dlls()
 

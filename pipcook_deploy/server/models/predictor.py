@@ -164,14 +164,7 @@ class Predictor:
                 "score for each class",
                 f"use POST /v2/models/{self.spec.name}/infer",
             )
-        return self._both_classes(scores) if scores.shape[1] == 1 else scores
-
-    def _both_classes(self, scores: Any) -> Any:
-        """As the metrics read it: a lone probability is that of the second class."""
-        labels = len(self.spec.labels)
-        binary = labels == 2 or (labels == 0 and self.spec.task.endswith("-classification"))
-        inside = ((scores >= -SLACK) & (scores <= 1 + SLACK)) | np.isnan(scores)
-        return np.concatenate([1 - scores, scores], axis=1) if binary and inside.all() else scores
+        return both_classes(scores, self.spec) if scores.shape[1] == 1 else scores
 
     def best(self, row: Any, top: int) -> list[Score]:
         """The `top` classes of one row of scores, best first; no softmax is applied.
@@ -221,3 +214,11 @@ def _fitting(batch: Any, tensor: TensorSpec) -> Any:
             f"{[-1 if d is None else d for d in tensor.shape[1:]]}"
         )
     return batch.astype(wanted, copy=False)
+
+
+def both_classes(scores: Any, spec: ModelSpec) -> Any:
+    """[n, 1] -> [n, 2] as the metrics read it: a lone probability is that of the second class."""
+    labels = len(spec.labels)
+    binary = labels == 2 or (labels == 0 and spec.task.endswith("-classification"))
+    inside = ((scores >= -SLACK) & (scores <= 1 + SLACK)) | np.isnan(scores)
+    return np.concatenate([1 - scores, scores], axis=1) if binary and inside.all() else scores
