@@ -116,7 +116,9 @@ class PodmanContainer(Container):
         try:
             ended = outcome(command, timeout=seconds, failure=_StillRunningError, apart=True)
         except _StillRunningError:
-            return None
+            # On a busy machine it hears of the end late.
+            state = self._state("State")
+            return int(state["ExitCode"]) if state.get("Status") == "exited" else None
         if ended.code != 0:
             raise ImageError(f"podman did not wait for {self.name}: {ended.errors.strip()}")
         return int(ended.output)

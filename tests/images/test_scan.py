@@ -294,7 +294,6 @@ def test_a_report_that_cannot_be_read_is_no_pass(scanner, archive, said):
         json.dumps({"matches": [{}]}),
         json.dumps({"matches": ["x"]}),
         json.dumps(grype_report(without(grype_match(1, "Low", "tar"), "artifact"))),
-        json.dumps(grype_report(grype_match(1, None, "tar"))),
         json.dumps(TRIVY),
         json.dumps(CLEAN["trivy"]),
         '{"level":"error","msg":"unable to load the database"}',
@@ -343,3 +342,15 @@ def test_without_a_scanner_it_is_said_what_is_missing(tmp_path, archive, monkeyp
     with pytest.raises(MissingDependencyError, match="trivy or grype") as raised:
         scan(archive, None)
     assert "--scan" in raised.value.hint
+
+
+def test_a_severity_that_is_not_known_is_taken_for_the_worst(scanner, archive):
+    scanner("grype", json.dumps(grype_report(grype_match(1, "Important", "tar"))))
+    assert scan(archive, None).findings == {"important": 1}
+    with pytest.raises(ImageError, match=r"\(important, tar\)"):
+        scan(archive, "critical")
+
+
+def test_a_finding_without_a_severity_is_counted(scanner, archive):
+    scanner("grype", json.dumps(grype_report(grype_match(1, None, "tar"))))
+    assert scan(archive, "low").findings == {"unknown": 1}

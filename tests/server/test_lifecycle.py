@@ -187,7 +187,8 @@ def _busy_machine_start(folder):
 def test_what_no_client_waits_for_any_more_is_not_computed(tmp_path):
     row = {"name": "x", "datatype": "FP32", "shape": [1, 256, 256], "data": [1.0] * 65536}
     body = json.dumps({"inputs": [row]}).encode()
-    folder = tiny_models.slow(tmp_path)
+    # So slow that the second client's leaving is noticed before its turn comes, whatever else the machine does.
+    folder = tiny_models.slow(tmp_path, rounds=6000)
     head = f"POST /v2/models/slow/infer HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
     with (
         tiny_models.serving(folder, "--threads", "1", "--streams", "1") as running,
