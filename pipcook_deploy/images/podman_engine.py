@@ -5,6 +5,7 @@ import os
 import secrets
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +18,8 @@ from pipcook_deploy.run import Ended, outcome
 
 OLDEST = 4  # the major version that has all that is used here
 NO_HEALTH_CHECK = 125
+ENDED = ("stopped", "exited")
+POLL_SECONDS = 0.05
 # Networks of containers without root are not of this machine.
 ROOT = sys.platform.startswith("linux") and os.geteuid() == 0
 
@@ -112,16 +115,15 @@ class PodmanContainer(Container):
             raise ImageError(f"podman did not send {name}: {ended.output.strip()}")
 
     def wait(self, seconds: float) -> int | None:
-        command = [self._path, "wait", "--interval", "50ms", self.name]
-        try:
-            ended = outcome(command, timeout=seconds, failure=_StillRunningError, apart=True)
-        except _StillRunningError:
-            # On a busy machine it hears of the end late.
+        # `podman wait` waits for its own clean-up, which may never come; what has stopped has its exit code before.
+        end = time.monotonic() + seconds
+        while True:
             state = self._state("State")
-            return int(state["ExitCode"]) if state.get("Status") == "exited" else None
-        if ended.code != 0:
-            raise ImageError(f"podman did not wait for {self.name}: {ended.errors.strip()}")
-        return int(ended.output)
+            if state.get("Status") in ENDED:
+                return int(state["ExitCode"])
+            if time.monotonic() > end:
+                return None
+            time.sleep(POLL_SECONDS)
 
     def remove(self) -> None:
         self._outcome("rm", "--force", "--ignore", "--volumes", "--time", "0", self.name)
@@ -136,10 +138,6 @@ class PodmanContainer(Container):
 
     def _outcome(self, *arguments: str) -> Ended:
         return outcome([self._path, *arguments], timeout=SECONDS, failure=ImageError)
-
-
-class _StillRunningError(ImageError):
-    """A container that has not ended in time."""
 
 
 def _locked_down(options: RunOptions) -> list[str]:
