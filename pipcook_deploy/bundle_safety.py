@@ -7,6 +7,7 @@ import os
 import re
 import stat
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -71,9 +72,17 @@ def _check_model(bundle: Path, entry: "ArtifactEntry", trusted: bool) -> None:
     from pipcook_deploy.sources import load
 
     file = entry.artifact(bundle).file
-    with tempfile.TemporaryDirectory(prefix="pipcook-deploy-") as workdir:
+    with ExitStack() as stack:
         try:
-            found = load(file, workdir=Path(workdir), trust_source=trusted)
+            folder = tempfile.TemporaryDirectory(prefix="pipcook-deploy-")
+            workdir = Path(stack.enter_context(folder))
+        except FileNotFoundError:
+            # A read-only container may have no place for one; what servers run is read where it is.
+            workdir = bundle / "no-temporary-folder"
+        try:
+            found = load(file, workdir=workdir, trust_source=trusted)
+        except OSError as error:
+            raise BundleError(f"{file}: cannot be read: {error}", _HINT) from error
         except UntrustedSourceError as error:
             raise BundleError(error.message, error.hint) from error
         except SourceError as error:

@@ -132,7 +132,7 @@ class DockerEngine(Engine):
                 user=options.user,
                 ports={f"{options.port}/tcp": ("127.0.0.1", options.host_port or None)},
                 read_only=True,
-                tmpfs=TMPFS,
+                tmpfs=TMPFS if options.tmpfs else None,
                 mem_limit=options.memory,
                 memswap_limit=options.memory,
                 pids_limit=options.pids,

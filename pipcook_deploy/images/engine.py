@@ -56,6 +56,7 @@ class RunOptions:
     user: str | None = None
     host_port: int = 0
     pids: int = MOST_PIDS
+    tmpfs: bool = True  # whether anything at all can be written to
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,7 @@ def _locked_down(options: RunOptions) -> list[str]:
         "--pull=never",
         "--read-only",
         "--read-only-tmpfs=false",
-        f"--tmpfs={mount}:{how},noexec,nosuid,nodev",
+        *([f"--tmpfs={mount}:{how},noexec,nosuid,nodev"] if options.tmpfs else []),
         f"--memory={options.memory}",
         f"--memory-swap={options.memory}",
         f"--pids-limit={options.pids}",

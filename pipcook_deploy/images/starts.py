@@ -29,9 +29,11 @@ def starts(options: RunOptions) -> list[Start]:
         environment: dict[str, str] | None = None,
         arguments: tuple[str, ...] = (),
         user: str | None = None,
+        tmpfs: bool = True,
     ) -> RunOptions:
         host_port = options.host_port if port == options.port else 0
-        return RunOptions(port, options.memory, arguments, environment or {}, user, host_port)
+        given = environment or {}
+        return RunOptions(port, options.memory, arguments, given, user, host_port, tmpfs=tmpfs)
 
     routes = {
         "AIP_HTTP_PORT": str(VERTEX_PORT),
@@ -40,7 +42,7 @@ def starts(options: RunOptions) -> list[Start]:
     }
     binary = COMMON[:1]
     return [
-        Start("as its user runs it", run(options.port), READY, COMMON),
+        Start("as its user runs it", run(options.port, tmpfs=False), READY, COMMON),
         Start("SageMaker: serve", run(options.port, arguments=("serve",)), ("/ping",), COMMON[3:4]),
         Start(
             "Vertex AI: AIP_*", run(VERTEX_PORT, routes), (VERTEX,), (vertex(f"{VERTEX}:predict"),)

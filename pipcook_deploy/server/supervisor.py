@@ -46,8 +46,14 @@ def supervise(job: Job, ready: Callable[[str, Index], None] | None) -> None:
 
 
 def _private_folder() -> "tempfile.TemporaryDirectory[str]":
-    """Only its user may enter it."""
-    short = len(tempfile.gettempdir()) < LONGEST_SOCKET - 30
+    """Only its user may enter it. Raises `ServerError` where there is no place for one."""
+    try:
+        short = len(tempfile.gettempdir()) < LONGEST_SOCKET - 30
+    except FileNotFoundError:
+        raise ServerError(
+            "several workers need a folder for temporary files, and none can be written to",
+            "give a container one (--tmpfs /tmp), or serve with --workers 1",
+        ) from None
     return tempfile.TemporaryDirectory(
         prefix="pipcook-workers-",
         dir=None if short else "/tmp",  # noqa: S108

@@ -3,17 +3,20 @@
 import json
 import os
 import shutil
+import zipfile
 
 import numpy as np
 import pytest
 
 from pipcook_deploy.bundle import SUMS, Bundle, sums
+from pipcook_deploy.bundle_safety import check_models
 from pipcook_deploy.check_bundle import verify_bundle
 from pipcook_deploy.cli import main
 from pipcook_deploy.errors import BundleError
 from pipcook_deploy.files import files_below, sha256
 from pipcook_deploy.tensors import load_tensors, save_tensors
 from tests.bundles import write_small_bundle
+from tests.server import scale_bundles
 
 DEEP = 100_000
 
@@ -206,3 +209,18 @@ def test_packaging_looks_at_every_byte(bundle, tmp_path, capfd):
     (bundle / "artifacts" / "onnx" / "model.bin").write_bytes(b"other")
     assert main(["package", str(bundle), "--target", "local", "--out", str(tmp_path / "p")]) == 7
     assert not (tmp_path / "p").exists()
+
+
+def test_what_servers_run_is_checked_where_nothing_can_be_written(tmp_path, monkeypatch):
+    def none(*_, **__):
+        raise FileNotFoundError("No usable temporary directory found")
+
+    bundle = Bundle.open(scale_bundles.write(tmp_path / "b", 3))
+    monkeypatch.setattr("tempfile.TemporaryDirectory", none)
+    check_models(bundle, [bundle.entry("onnx")], trusted=False)
+    file = bundle.artifact("onnx").file
+    with zipfile.ZipFile(file, "w") as archive:  # what would have to be unpacked is no such file
+        archive.writestr("model.json", "{}")
+    with pytest.raises(BundleError):
+        check_models(bundle, [bundle.entry("onnx")], trusted=False)
+    assert not (bundle.path / "no-temporary-folder").exists()

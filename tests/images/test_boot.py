@@ -63,6 +63,7 @@ def test_each_start_has_what_its_platform_sets(bundle):
     boot(made, IMAGE, Golden.of(bundle, "onnx"), OPTIONS, lambda text: None)
     plain, sagemaker, vertex, cloud, event = [container.options for container in made.started]
     assert plain.arguments == () and not plain.environment and plain.user is None
+    assert not plain.tmpfs and sagemaker.tmpfs
     assert sagemaker.arguments == ("serve",)
     assert vertex.environment["AIP_HTTP_PORT"] == str(vertex.port)
     assert vertex.environment["AIP_PREDICT_ROUTE"].startswith("/v1/endpoints/")

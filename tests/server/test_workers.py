@@ -18,6 +18,7 @@ import pytest
 
 from pipcook_deploy.errors import ServerError
 from pipcook_deploy.server.ports import free_port, held_port
+from pipcook_deploy.server.supervisor import _private_folder
 from tests.server import scale_bundles, tiny_models
 
 pytestmark = pytest.mark.alone
@@ -286,3 +287,13 @@ def test_a_held_port_is_taken_for_others_and_shared_by_workers():
         worker.listen()
         with pytest.raises(ServerError, match="taken"):
             free_port("127.0.0.1", port)
+
+
+def test_workers_without_a_place_for_temporary_files(tmp_path, monkeypatch):
+    def none():
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.gettempdir", none)
+    with pytest.raises(ServerError, match="several workers need a folder") as raised:
+        _private_folder()
+    assert "--tmpfs /tmp" in raised.value.hint
